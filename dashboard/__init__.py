@@ -1,0 +1,1 @@
+"""The dashboard: what operators see in the browser, and everything it needs."""

@@ -1,0 +1,1 @@
+"""Schedules: the rules that say when a job type runs."""

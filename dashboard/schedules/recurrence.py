@@ -1,0 +1,256 @@
+"""When a schedule fires: a pure function of its rule, the zone's clock and the last instant handled."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, timedelta
+from typing import Literal, get_args
+
+from dashboard.schedules.civil import DAY, Timeline, timeline, to_datetime, to_instant, to_wall
+from dashboard.schedules.crontab import HORIZON_YEARS, Crontab, parse
+from dashboard.schedules.errors import RecurrenceError
+from dashboard.schedules.firing import Clock, Gap, Overlap, WallTimes
+from dashboard.schedules.spread import jittered
+
+__all__ = ["Recurrence", "RecurrenceError", "jittered"]
+
+Kind = Literal["once", "interval", "cron"]
+
+MOST_CRONS = 5
+MOST_DATES = 1000
+LONGEST_INTERVAL = timedelta(days=36_600)
+
+_HORIZON = HORIZON_YEARS * 366 * DAY
+_EARLIEST = to_instant(datetime(1900, 1, 1, tzinfo=UTC))
+_LATEST = to_instant(datetime(9900, 1, 1, tzinfo=UTC))
+_FIRST_DAY = date(1970, 1, 1)
+_SECOND = timedelta(seconds=1)
+
+
+@dataclass(frozen=True, slots=True)
+class _CronTimes:
+    """The wall times of one expression, without the skipped days and with its times of day on the added ones."""
+
+    crontab: Crontab
+    skipped: frozenset[int]
+    added: tuple[int, ...]
+
+    @property
+    def follows_clock(self) -> bool:
+        return self.crontab.follows_clock
+
+    def next_wall(self, wall: int) -> int | None:
+        if not (self.skipped or self.added):
+            return self.crontab.next_wall(wall)
+        times = self.crontab.times
+        day = wall // DAY
+        if self._next_day(day) == day:
+            later = [second for second in times if day * DAY + second > wall]
+            if later:
+                return day * DAY + later[0]
+        found = self._next_day(day + 1)
+        return None if found is None else found * DAY + times[0]
+
+    def _next_day(self, day: int) -> int | None:
+        found = self.crontab.next_day(day)
+        while found is not None and found in self.skipped:
+            found = self.crontab.next_day(found + 1)
+        place = bisect_left(self.added, day)
+        if place < len(self.added) and (found is None or self.added[place] < found):
+            return self.added[place]
+        return found
+
+
+@dataclass(frozen=True, slots=True)
+class _OneTime:
+    """A single wall time."""
+
+    wall: int
+    follows_clock: bool = False
+
+    def next_wall(self, wall: int) -> int | None:
+        return self.wall if self.wall > wall else None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recurrence:
+    """A rule that says when a schedule fires. Fields that belong to another kind are ignored.
+
+    - kind "cron": the union of 1 to 5 expressions `crons`, on the clock of `timezone`.
+    - kind "interval": `anchor` + n * `every` (timedelta or whole seconds, n >= 0) in absolute time, whatever the clock
+      does. Without an anchor it counts from 1970-01-01 00:00 UTC.
+    - kind "once": the wall time `once_local` (naive) in `timezone`; it fires once, so dst_overlap "both" means "first".
+
+    `dst_gap` and `dst_overlap` say what happens to fixed times when the clock changes (see `firing`). `start_at` and
+    `end_at` are inclusive bounds: an aware datetime, or a date, which means from the start or to the end of that local
+    day. On `skip_dates` (local dates, up to 1000) nothing fires. On `extra_dates` (cron only, up to 1000) the times of
+    day of the expressions fire too; an extra date beats a skipped one. `spread_key` is what `H` is derived from: the
+    schedule's id. Raises RecurrenceError, whose `field` names the field to mend.
+    """
+
+    kind: Kind
+    crons: Sequence[str] = ()
+    every: timedelta | int | None = None
+    anchor: datetime | None = None
+    once_local: datetime | None = None
+    timezone: str = "UTC"
+    dst_gap: Gap = "after"
+    dst_overlap: Overlap = "first"
+    start_at: datetime | date | None = None
+    end_at: datetime | date | None = None
+    skip_dates: Sequence[date] = ()
+    extra_dates: Sequence[date] = ()
+    spread_key: str = ""
+    _clock: Clock = field(init=False, repr=False, compare=False)
+    _rules: tuple[WallTimes, ...] = field(init=False, repr=False, compare=False)
+    _skipped: frozenset[int] = field(init=False, repr=False, compare=False)
+    _bounds: tuple[int, int] = field(init=False, repr=False, compare=False)
+    _grid: tuple[int, int] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        _check_choice("kind", self.kind, get_args(Kind))
+        _check_choice("dst_gap", self.dst_gap, get_args(Gap))
+        _check_choice("dst_overlap", self.dst_overlap, get_args(Overlap))
+        overlap: Overlap = "first" if self.kind == "once" and self.dst_overlap == "both" else self.dst_overlap
+        zone = timeline(self.timezone)
+        added = _days("extra_dates", self.extra_dates)
+        if added and self.kind != "cron":
+            raise RecurrenceError("extra_dates", "Extra dates need cron expressions, whose times of day they repeat.")
+        if isinstance(self.crons, str):
+            raise RecurrenceError("crons", "Give a list of cron expressions.")
+        for name, value in {
+            "crons": tuple(self.crons),
+            "skip_dates": tuple(self.skip_dates),
+            "extra_dates": tuple(self.extra_dates),
+            "_clock": Clock(zone, self.dst_gap, overlap),
+            "_skipped": _days("skip_dates", self.skip_dates) - added,
+            "_bounds": _bounds(self.start_at, self.end_at, zone),
+        }.items():
+            object.__setattr__(self, name, value)
+        object.__setattr__(self, "_rules", self._wall_times(added))
+        object.__setattr__(self, "_grid", _grid(self.every, self.anchor) if self.kind == "interval" else (0, 0))
+
+    def after(self, instant: datetime) -> datetime | None:
+        """The first fire strictly later than the aware datetime, in UTC; None if there is none.
+
+        The search looks 50 years ahead, which no cron expression that fires at all exceeds.
+        """
+        if instant.tzinfo is None:
+            raise ValueError("the instant needs a time zone")
+        first, last = self._bounds
+        found = self._first(max(to_instant(instant) + 1, first), last)
+        return None if found is None else to_datetime(found)
+
+    def between(self, a: datetime, b: datetime) -> Iterator[datetime]:
+        """The fires in (a, b], in order, in UTC: later than `a`, `b` itself included."""
+        fire = self.after(a)
+        while fire is not None and fire <= b:
+            yield fire
+            fire = self.after(fire)
+
+    def _wall_times(self, added: frozenset[int]) -> tuple[WallTimes, ...]:
+        if self.kind == "cron":
+            days = tuple(sorted(added))
+            return tuple(_CronTimes(crontab, self._skipped, days) for crontab in self._crontabs())
+        if self.kind == "once":
+            wall = _once(self.once_local)
+            return () if wall // DAY in self._skipped else (_OneTime(wall),)
+        return ()
+
+    def _crontabs(self) -> tuple[Crontab, ...]:
+        if not 1 <= len(self.crons) <= MOST_CRONS:
+            raise RecurrenceError("crons", f"Give one to {MOST_CRONS} cron expressions.")
+        return tuple(parse(expression, self.spread_key) for expression in self.crons)
+
+    def _first(self, start: int, last: int) -> int | None:
+        """The first firing instant in [start, last]."""
+        if self.kind == "interval":
+            return self._first_on_grid(start, last)
+        end = min(last, start + _HORIZON) + 1
+        found = None
+        for rule in self._rules:
+            fire = self._clock.first(rule, start, end)
+            if fire is not None:
+                found, end = fire, fire
+        return found
+
+    def _first_on_grid(self, start: int, last: int) -> int | None:
+        anchor, every = self._grid
+        while start <= last:
+            fire = anchor + max(0, -((anchor - start) // every)) * every
+            span = self._clock.timeline.span(fire)
+            day = (fire + span.offset) // DAY
+            if fire > last or day not in self._skipped:
+                return fire if fire <= last else None
+            while day in self._skipped:
+                day += 1
+            start = min(span.end, day * DAY - span.offset)
+        return None
+
+
+def _check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
+    if value not in choices:
+        raise RecurrenceError(name, f"Choose one of {', '.join(choices)}.")
+
+
+def _days(name: str, dates: Sequence[date]) -> frozenset[int]:
+    if len(dates) > MOST_DATES:
+        raise RecurrenceError(name, f"Give at most {MOST_DATES} dates.")
+    if any(isinstance(day, datetime) or not isinstance(day, date) for day in dates):
+        raise RecurrenceError(name, "Give dates without a time of day.")
+    return frozenset((day - _FIRST_DAY).days for day in dates)
+
+
+def _once(local: datetime | None) -> int:
+    if local is None:
+        raise RecurrenceError("once_local", "Give the date and time at which it runs.")
+    if local.tzinfo is not None:
+        raise RecurrenceError("once_local", "Give the time as the local clock shows it, without an offset.")
+    if local.microsecond:
+        raise RecurrenceError("once_local", "Give a time in whole seconds.")
+    return to_wall(local)
+
+
+def _grid(every: timedelta | int | None, anchor: datetime | None) -> tuple[int, int]:
+    """Anchor and period in seconds."""
+    if every is None:
+        raise RecurrenceError("every", "Give the time between two runs, for example 15 minutes.")
+    if isinstance(every, timedelta) and every % _SECOND:
+        raise RecurrenceError("every", "Give a period in whole seconds.")
+    period = every // _SECOND if isinstance(every, timedelta) else every
+    if not 1 <= period <= LONGEST_INTERVAL // _SECOND:
+        raise RecurrenceError("every", f"Give a period from 1 second to {LONGEST_INTERVAL.days:,} days.")
+    return (0 if anchor is None else _instant("anchor", anchor)), period
+
+
+def _bounds(start: datetime | date | None, end: datetime | date | None, zone: Timeline) -> tuple[int, int]:
+    """The first and the last instant at which anything may fire."""
+    first, last = _EARLIEST, _LATEST
+    if isinstance(start, datetime):
+        first = _instant("start_at", start)
+    elif start is not None:
+        first = _midnights(start, zone)[0]
+    if isinstance(end, datetime):
+        last = _instant("end_at", end)
+    elif end is not None:
+        last = _midnights(end + timedelta(days=1), zone)[-1] - 1
+    if last < first:
+        raise RecurrenceError("end_at", "The end lies before the start. Choose a later end.")
+    return max(first, _EARLIEST), min(last, _LATEST)
+
+
+def _instant(name: str, moment: datetime) -> int:
+    if moment.tzinfo is None:
+        raise RecurrenceError(name, "Give a time with its offset from UTC.")
+    if moment.microsecond:
+        raise RecurrenceError(name, "Give a time in whole seconds.")
+    return to_instant(moment)
+
+
+def _midnights(day: date, zone: Timeline) -> tuple[int, ...]:
+    """The instants at which a local day begins: two if the clock is put back across midnight."""
+    wall = min(max((day - _FIRST_DAY).days * DAY, _EARLIEST), _LATEST)
+    opened = zone.gap_end(wall)
+    return zone.passes(wall) if opened is None else (opened.start,)
