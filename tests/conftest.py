@@ -8,6 +8,8 @@ import pytest
 
 from tests.servers import PostgresAddress, temporary_postgres, temporary_valkey
 
+pytest_plugins = ("tests.application",)
+
 _servers = pytest.StashKey[ExitStack]()
 _address = pytest.StashKey[PostgresAddress]()
 

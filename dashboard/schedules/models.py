@@ -26,14 +26,14 @@ class Schedule(Identified, Created, TenantOwned, Base):
         sa.CheckConstraint("dst_gap IN ('after', 'shift', 'skip')", name="dst_gap"),
         sa.CheckConstraint("dst_overlap IN ('first', 'second', 'both')", name="dst_overlap"),
         sa.CheckConstraint("catchup IN ('none', 'latest', 'all')", name="catchup"),
-        sa.CheckConstraint(
-            "overlap IN ('skip', 'queue_one', 'queue_all', 'cancel_running', 'allow')", name="overlap"
-        ),
+        sa.CheckConstraint("overlap IN ('skip', 'queue_one', 'queue_all', 'cancel_running', 'allow')", name="overlap"),
         sa.CheckConstraint("runs_left >= 0", name="runs_left"),
         sa.Index(
             "ix_schedule_next_at",
             "next_at",
-            postgresql_where=sa.text("next_at IS NOT NULL AND paused_at IS NULL AND archived_at IS NULL AND problem = ''"),
+            postgresql_where=sa.text(
+                "next_at IS NOT NULL AND paused_at IS NULL AND archived_at IS NULL AND problem = ''"
+            ),
         ),
         sa.Index("ix_schedule_tenant_id_id", "tenant_id", sa.text("id DESC")),
     )

@@ -1,0 +1,1 @@
+"""Settings and the configuration of Celery, logging and gunicorn derived from them."""

@@ -1,0 +1,55 @@
+"""Derive Flask's configuration, and its extensions', from the settings."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+from config.settings import Settings
+
+CONNECT_TIMEOUT_SECONDS = 5
+
+
+def flask_config(settings: Settings) -> dict[str, Any]:
+    """Return what `app.config` holds for every tenant; what a tenant may change is laid over it."""
+    return {
+        "SECRET_KEY": settings.secret_key.get_secret_value(),
+        "PLATFORM_ROOT": settings.platform_root,
+        "ONE_CREDENTIAL": settings.one_credential,
+        "DEVELOPMENT": settings.development,
+        "MAIL_PAGE_URL": settings.mail_page_url,
+        "FLOWER_URL": settings.flower_url,
+        "FLOWER_AUDIENCE": settings.flower_audience,
+        "ALLOW_PRIVATE_NETWORKS": settings.allow_private_networks,
+        "PERMANENT_SESSION_LIFETIME": timedelta(days=settings.session_days),
+        "SESSION_COOKIE_PATH": "/",
+        "SESSION_COOKIE_HTTPONLY": True,
+        "SESSION_COOKIE_SAMESITE": "Lax",
+        "MAX_CONTENT_LENGTH": 2 * 1024 * 1024,
+        "MAX_FORM_MEMORY_SIZE": 1024 * 1024,
+        "WTF_CSRF_TIME_LIMIT": None,  # as long as the session: a form left open over lunch must still save
+        "SQLALCHEMY_DATABASE_URI": settings.database_url.get_secret_value(),
+        "SQLALCHEMY_BINDS": {"system": settings.system_url.get_secret_value()},
+        "SQLALCHEMY_ENGINE_OPTIONS": _engine_options(settings),
+        "RATELIMIT_STORAGE_URI": settings.redis_url.get_secret_value(),
+        "RATELIMIT_STORAGE_OPTIONS": {"socket_connect_timeout": 1, "socket_timeout": 1},
+        "RATELIMIT_IN_MEMORY_FALLBACK_ENABLED": True,
+        "RATELIMIT_HEADERS_ENABLED": True,
+        "RATELIMIT_KEY_PREFIX": "stationmaster",
+    }
+
+
+def _engine_options(settings: Settings) -> dict[str, Any]:
+    return {
+        "pool_size": settings.database_pool_size,
+        "max_overflow": settings.database_pool_size,
+        "pool_timeout": CONNECT_TIMEOUT_SECONDS,
+        "pool_pre_ping": True,  # a database that restarted is met by a new connection, not by an error
+        "connect_args": {
+            "connect_timeout": CONNECT_TIMEOUT_SECONDS,
+            "application_name": "stationmaster",
+            "options": "-c timezone=UTC",
+            "keepalives_idle": 30,
+            "prepare_threshold": None if settings.direct_database_url else 5,
+        },
+    }

@@ -1,0 +1,4 @@
+"""Name the Celery queues, so that senders and workers agree."""
+
+QUEUES = ("default", "email", "bulk")
+DEFAULT_QUEUE = "default"

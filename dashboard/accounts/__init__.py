@@ -1,0 +1,1 @@
+"""People: sign-in, sessions, memberships and what each role may do."""

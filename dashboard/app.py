@@ -1,0 +1,44 @@
+"""Build the application: one line per concern."""
+
+from __future__ import annotations
+
+from flask import Flask
+from werkzeug.middleware.proxy_fix import ProxyFix
+
+from config import logging
+from config.flask import flask_config
+from config.settings import Settings
+from dashboard import extensions, features
+from dashboard.core import links, mounting, secrets, security, sending, templating
+from dashboard.core.tenancy import TenantConfig
+
+
+class Dashboard(Flask):
+    """The Flask application; its configuration is the bound tenant's."""
+
+    config_class = TenantConfig
+
+
+def create_app(settings: Settings | None = None) -> Dashboard:
+    """Return the application for `settings` (the environment's by default), with every feature registered."""
+    settings = settings or Settings.from_env()
+    logging.configure(settings)
+    app = Dashboard("dashboard", static_folder=None)
+    app.config.update(flask_config(settings))
+    app.extensions["settings"] = settings
+    extensions.db.init_app(app)
+    extensions.migrate.init_app(app, extensions.db, directory=str(features.MIGRATIONS))
+    extensions.csrf.init_app(app)
+    extensions.limiter.init_app(app)
+    secrets.init_app(app, settings.encryption_keys)
+    security.init_app(app)
+    links.init_app(app)
+    templating.register(app)
+    sending.init_app(app, settings)
+    features.init_app(app, settings)
+    mounting.init_app(app)
+    app.wsgi_app = features.static_files(app.wsgi_app)  # type: ignore[method-assign]
+    if settings.proxy_hops:
+        hops = settings.proxy_hops
+        app.wsgi_app = ProxyFix(app.wsgi_app, x_for=hops, x_proto=hops, x_host=hops)  # type: ignore[method-assign]
+    return app

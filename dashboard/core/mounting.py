@@ -1,0 +1,138 @@
+"""Mount the application: map host and prefix of a request to a tenant before Flask opens the request.
+
+Outside Flask, because the session is opened when the request context is pushed and must already know the tenant.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from flask import Flask, request
+from werkzeug.exceptions import HTTPException, MisdirectedRequest, NotFound
+from werkzeug.sansio.utils import get_host
+
+from dashboard.core.ids import new_id
+from dashboard.core.tenancy import DEFAULT_PORTS, Binding, bound, resolver_of
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
+
+HOST_MOUNTS = frozenset({"static", "flower", "healthz", "readyz", "metrics"})
+"""First path segments that belong to every host and bind no tenant; reserved as prefixes."""
+
+ANY_HOST = HOST_MOUNTS - {"flower"}
+"""Those that answer whatever Host a probe or a proxy sends."""
+
+_REFUSAL = "stationmaster.refusal"
+REQUEST_ID = "stationmaster.request_id"
+
+
+class Mount:
+    """WSGI middleware: bind the tenant whose root the request names, and move its prefix into SCRIPT_NAME.
+
+    A host that is nobody's is answered 421 (RFC 9110 §15.5.20), an unknown prefix of a known host 404.
+    """
+
+    def __init__(self, app: Flask, wsgi_app: WSGIApplication) -> None:
+        self.app = app
+        self.wsgi_app = wsgi_app
+        platform = urlsplit(app.config["PLATFORM_ROOT"])
+        self.platform_host = (platform.hostname or "", normal_port(platform.port))
+        self.platform_prefix = platform.path
+
+    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        environ[REQUEST_ID] = new_id()
+        environ["SCRIPT_NAME"] = ""
+        binding = None
+        try:
+            binding = self._mount(environ)
+        except HTTPException as refusal:
+            environ[_REFUSAL] = refusal
+        with bound(binding):
+            return _BoundBody(self.wsgi_app(environ, start_response), binding)
+
+    def _mount(self, environ: WSGIEnvironment) -> Binding | None:
+        path = environ["PATH_INFO"]
+        first_segment = path.removeprefix("/").partition("/")[0]
+        if first_segment in ANY_HOST:
+            return None
+        host, port = _split_host(environ)
+        resolver = resolver_of(self.app)
+        roots = resolver.at_host(host, port)
+        if not roots and (host, port) != self.platform_host:
+            raise MisdirectedRequest(f"No tenant is served at {host or 'this address'}.")
+        if first_segment in HOST_MOUNTS:
+            return None
+        for root, tenant_id in roots:
+            if starts_with(path, root.prefix):
+                tenant = resolver.by_id(tenant_id)
+                if tenant is None:
+                    break
+                _enter(environ, root.prefix)
+                environ["wsgi.url_scheme"] = root.scheme
+                return Binding.of(tenant, root.id, request_id=environ[REQUEST_ID])
+        if (host, port) != self.platform_host or not starts_with(path, self.platform_prefix):
+            raise NotFound
+        _enter(environ, self.platform_prefix)
+        return None
+
+
+class _BoundBody:
+    """A response body that is produced, piece by piece, under the binding it was begun with."""
+
+    def __init__(self, body: Iterable[bytes], binding: Binding | None) -> None:
+        self.body = body
+        self.pieces = iter(body)
+        self.binding = binding
+
+    def __iter__(self) -> Iterator[bytes]:
+        return self
+
+    def __next__(self) -> bytes:
+        with bound(self.binding):
+            return next(self.pieces)
+
+    def close(self) -> None:
+        close = getattr(self.body, "close", None)
+        if close is not None:
+            with bound(self.binding):
+                close()
+
+
+def init_app(app: Flask) -> None:
+    """Put the mount around `app`, and let refused requests through to its error pages."""
+    app.wsgi_app = Mount(app, app.wsgi_app)  # type: ignore[method-assign]
+    app.before_request(_refuse)
+
+
+def _refuse() -> None:
+    refusal: Any = request.environ.get(_REFUSAL)
+    if refusal is not None:
+        raise refusal
+
+
+def starts_with(path: str, prefix: str) -> bool:
+    """Whether `path` lies under `prefix`, on a segment's boundary."""
+    return path == prefix or path.startswith(prefix + "/")
+
+
+def normal_port(port: int | None) -> int | None:
+    """Return None for a scheme's own port: a proxy that ends TLS leaves the scheme unknown, but never the port."""
+    return None if port in DEFAULT_PORTS.values() else port
+
+
+def _enter(environ: WSGIEnvironment, prefix: str) -> None:
+    environ["SCRIPT_NAME"] = prefix
+    environ["PATH_INFO"] = environ["PATH_INFO"].removeprefix(prefix)
+
+
+def _split_host(environ: WSGIEnvironment) -> tuple[str, int | None]:
+    """Return host and port as the client asked for them; empty for a Host that is no host."""
+    netloc = get_host(environ["wsgi.url_scheme"], environ.get("HTTP_HOST"), None)
+    try:
+        parts = urlsplit(f"//{netloc}")
+        return (parts.hostname or "").rstrip("."), normal_port(parts.port)
+    except ValueError:
+        return "", None

@@ -1,0 +1,115 @@
+"""Keep tenants apart in the ORM: bind each transaction, filter each query, guard each flush.
+
+The second of two walls; row-level security in PostgreSQL (`core.walls`) is the first. Known holes of this one alone:
+text(), Core selects, bulk updates by primary key and identity-map hits, all of which the first wall stops.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+import sqlalchemy as sa
+import structlog
+from flask import current_app
+from sqlalchemy import event
+from sqlalchemy.orm import Mapped, ORMExecuteState, Session, SessionTransaction, mapped_column, with_loader_criteria
+
+from dashboard.core.errors import WrongTenant
+from dashboard.core.ids import new_id
+from dashboard.core.tenancy import require_binding
+from dashboard.extensions import Base, WalledSession, db
+
+log = structlog.get_logger(__name__)
+
+__all__ = ["Base", "Created", "Identified", "TenantOwned", "db", "system_scope", "tenant_session", "timestamp"]
+
+timestamp = sa.DateTime(timezone=True)
+
+
+class Identified:
+    """A model with a UUIDv7 primary key."""
+
+    id: Mapped[UUID] = mapped_column(primary_key=True, default=new_id)
+
+
+class TenantOwned:
+    """A model whose rows belong to one tenant each; its table has row-level security."""
+
+    tenant_id: Mapped[UUID] = mapped_column(sa.ForeignKey("tenant.id", ondelete="CASCADE"))
+
+
+class Created:
+    """A model that knows when its row was made, by the database's clock."""
+
+    created_at: Mapped[datetime] = mapped_column(timestamp, server_default=sa.func.now())
+
+
+@contextmanager
+def tenant_session() -> Iterator[Session]:
+    """Yield a short session of its own for the bound tenant; commits at the end, rolls back on an error.
+
+    For work that must not share a transaction with `db.session`: claims, heartbeats, progress, logs.
+    """
+    with WalledSession(db, expire_on_commit=False) as session, session.begin():
+        yield session
+
+
+@contextmanager
+def system_scope(reason: str) -> Iterator[Session]:
+    """Yield a session that sees every tenant's rows, for the work named by `reason`; commits at the end.
+
+    The only way to the system role: planner, dispatcher, reaper, host lookup, sign-in, tenant chooser, back office.
+    Rows that are written take their tenant_id from their parent row.
+    """
+    log.debug("system_scope", reason=reason)
+    with WalledSession(db, expire_on_commit=False, info={"system": reason}) as session, session.begin():
+        yield session
+
+
+def is_system(session: Session) -> bool:
+    return "system" in session.info
+
+
+@event.listens_for(WalledSession, "after_begin")
+def _bind_transaction(session: Session, transaction: SessionTransaction, connection: sa.Connection) -> None:
+    """Tell PostgreSQL for whom this transaction works; raises NoTenant where nobody said."""
+    if is_system(session):
+        if current_app.config["ONE_CREDENTIAL"]:
+            connection.execute(_SET_SCOPE)
+        return
+    binding = require_binding()
+    user = binding.actor.id if binding.actor.kind == "user" else None
+    connection.execute(_SET_TENANT, {"tenant": str(binding.tenant.id), "user": str(user or "")})
+
+
+_SET_SCOPE = sa.text("SELECT set_config('app.scope', 'system', true)")
+_SET_TENANT = sa.text("SELECT set_config('app.tenant_id', :tenant, true), set_config('app.user_id', :user, true)")
+
+
+@event.listens_for(WalledSession, "do_orm_execute")
+def _filter_by_tenant(state: ORMExecuteState) -> None:
+    filterable = state.is_select or state.is_update or state.is_delete
+    if is_system(state.session) or not filterable or state.is_column_load:
+        return
+    tenant_id = require_binding().tenant.id
+    state.statement = state.statement.options(
+        with_loader_criteria(TenantOwned, lambda model: model.tenant_id == tenant_id, include_aliases=True)
+    )
+
+
+@event.listens_for(WalledSession, "before_flush")
+def _guard_flush(session: Session, *_: Any) -> None:
+    """Give new rows the bound tenant; raises WrongTenant for a row of another."""
+    if is_system(session):
+        return
+    tenant_id = require_binding().tenant.id
+    for row in (*session.new, *session.dirty, *session.deleted):
+        if isinstance(row, TenantOwned):
+            if row.tenant_id is None:
+                row.tenant_id = tenant_id
+            elif row.tenant_id != tenant_id:
+                raise WrongTenant

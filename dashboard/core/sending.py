@@ -1,0 +1,62 @@
+"""Send Celery messages with the tenant's context on them: the two roads out.
+
+The web process only sends; `worker.context` adds the two roads in.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from celery import Celery
+from celery._state import get_current_task
+from flask import Flask
+
+from config.celery import celery_config
+from config.settings import Settings
+from dashboard.core.carriage import HEADER, header_key, pack
+from dashboard.core.errors import NoTenant
+from dashboard.core.tenancy import current_binding
+
+CELERY_OWN = "celery."
+"""Celery's housekeeping tasks (backend_cleanup, chord_unlock) have names that start with it and need no tenant."""
+
+
+class SendingCelery(Celery):
+    """A Celery app that writes the context header on every message, and refuses to send one without a tenant."""
+
+    def __init__(self, settings: Settings, **options: Any) -> None:
+        super().__init__("stationmaster", set_as_current=False, **options)
+        self.header_key = header_key(settings.secret_key.get_secret_value())
+        self.config_from_object(celery_config(settings))
+
+    def send_task(self, name: str, *args: Any, **options: Any) -> Any:
+        task = options.get("task_type") or self.tasks.get(name)
+        options["headers"] = self.with_context(options.get("headers"), name, getattr(task, "tenantless", False))
+        return super().send_task(name, *args, **options)
+
+    def with_context(self, headers: Mapping[str, Any] | None, name: str, tenantless: bool) -> dict[str, Any]:
+        """Return `headers` with the context: an explicit one stands, else what is bound, else the running task's.
+
+        Raises NoTenant if there is none of them and the task is not declared tenantless.
+        """
+        headers = dict(headers or {})
+        if HEADER in headers:
+            return headers
+        binding = current_binding()
+        if binding is not None:
+            return {**headers, HEADER: pack(binding, self.header_key)}
+        running = get_current_task()
+        carried = (running.request.headers or {}).get(HEADER) if running else None
+        if carried:
+            return {**headers, HEADER: carried}
+        if tenantless or name.startswith(CELERY_OWN):
+            return headers
+        raise NoTenant(f"{name} was sent with no tenant bound and no tenant header.")
+
+
+def init_app(app: Flask, settings: Settings) -> None:
+    """Give the app a sending-only Celery, the default for every thread's shared tasks; the worker replaces it."""
+    celery = SendingCelery(settings)
+    celery.set_default()
+    app.extensions["celery"] = celery

@@ -1,0 +1,251 @@
+"""Bind a tenant: which organisation, at which of its roots, for whom; and overlay its configuration.
+
+A tenant is a place the application is mounted at. The mount (`core.mounting`) binds it for a request, the worker
+binds it for a task, `flask … --tenant` binds it for a command. Everything else asks `current_tenant()`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal, Protocol, cast
+from uuid import UUID
+
+from flask import Config, Flask
+
+from dashboard.core.errors import NoTenant
+
+Scheme = Literal["http", "https"]
+ActorKind = Literal["user", "schedule", "system"]
+HTTP: Scheme = "http"
+HTTPS: Scheme = "https"
+DEFAULT_PORTS = {"http": 80, "https": 443}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Root:
+    """A verified URL that a tenant is mounted at; `prefix` is empty or starts with `/` and ends without one."""
+
+    id: UUID
+    scheme: Scheme
+    host: str
+    port: int | None
+    prefix: str
+
+    @property
+    def netloc(self) -> str:
+        """Host, and the port where it is not the scheme's own."""
+        return self.host if self.port in (None, DEFAULT_PORTS[self.scheme]) else f"{self.host}:{self.port}"
+
+    @property
+    def url(self) -> str:
+        return f"{self.scheme}://{self.netloc}{self.prefix}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Tenant:
+    """An organisation as every process sees it: a snapshot of its record, its roots (canonical first), its values."""
+
+    id: UUID
+    slug: str
+    name: str
+    active: bool
+    roots: tuple[Root, ...]
+    values: Mapping[str, Any]
+
+    def root(self, root_id: UUID | None) -> Root:
+        """Return the verified root with this id, else the canonical one: a forged root reaches no link."""
+        return next((root for root in self.roots if root.id == root_id), self.roots[0])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Actor:
+    """Who acts: a person, a schedule (planned runs act as their schedule), or the system itself."""
+
+    kind: ActorKind
+    id: UUID | None = None
+
+
+SYSTEM = Actor(kind="system")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Binding:
+    """A tenant at one of its roots, for one actor; `settings` are its configuration with what the root implies."""
+
+    tenant: Tenant
+    root: Root
+    actor: Actor = SYSTEM
+    locale: str | None = None
+    request_id: UUID | None = None
+    settings: Mapping[str, Any] = field(repr=False)
+
+    @classmethod
+    def of(
+        cls,
+        tenant: Tenant,
+        root_id: UUID | None = None,
+        *,
+        actor: Actor = SYSTEM,
+        locale: str | None = None,
+        request_id: UUID | None = None,
+    ) -> Binding:
+        root = tenant.root(root_id)
+        return cls(
+            tenant=tenant,
+            root=root,
+            actor=actor,
+            locale=locale,
+            request_id=request_id,
+            settings={**tenant.values, **_implied_by(root, tenant.roots)},
+        )
+
+
+def _implied_by(root: Root, roots: Iterable[Root]) -> dict[str, Any]:
+    """What Flask needs so that a plain application context builds the same links as a request at the root."""
+    return {
+        "SERVER_NAME": root.netloc,
+        "APPLICATION_ROOT": root.prefix or "/",
+        "PREFERRED_URL_SCHEME": root.scheme,
+        "TRUSTED_HOSTS": sorted({each.host for each in roots}),
+    }
+
+
+_bound: ContextVar[Binding | None] = ContextVar("tenant_binding", default=None)
+
+
+def current_binding() -> Binding | None:
+    """Return what is bound here, or None on the platform and in housekeeping."""
+    return _bound.get()
+
+
+def require_binding() -> Binding:
+    """Return what is bound here. Raises NoTenant where nothing is."""
+    binding = _bound.get()
+    if binding is None:
+        raise NoTenant("No tenant is bound here.")
+    return binding
+
+
+def current_tenant() -> Tenant:
+    """Return the bound tenant. Raises NoTenant where none is."""
+    return require_binding().tenant
+
+
+@contextmanager
+def bound(binding: Binding | None) -> Iterator[None]:
+    """Make `binding` current inside the block (None: no tenant), and restore what was before."""
+    token = _bound.set(binding)
+    try:
+        yield
+    finally:
+        _bound.reset(token)
+
+
+def act_as(actor: Actor) -> None:
+    """Name the actor of the current binding, once sign-in has told who it is."""
+    _bound.set(replace(require_binding(), actor=actor))
+
+
+class Resolver(Protocol):
+    """Finds tenants; the tenants feature registers one, so that core knows no table."""
+
+    def by_id(self, tenant_id: UUID) -> Tenant | None:
+        """Return the tenant, or None if there is none (deleted). Suspended ones have `active` False."""
+
+    def by_slug(self, slug: str) -> Tenant | None:
+        """Return the tenant with this slug, or None."""
+
+    def at_host(self, host: str, port: int | None) -> list[tuple[Root, UUID]]:
+        """Return the verified roots at this host and port (None: 80 or 443) with their tenants' ids.
+
+        Longest prefix first.
+        """
+
+
+def register_resolver(app: Flask, resolver: Resolver) -> None:
+    app.extensions["tenants"] = resolver
+
+
+def resolver_of(app: Flask) -> Resolver:
+    return cast(Resolver, app.extensions["tenants"])
+
+
+class PerTenant:
+    """The base value of a key that only a tenant can give."""
+
+    def __repr__(self) -> str:
+        return "<set per tenant>"
+
+
+PER_TENANT = PerTenant()
+
+
+class TenantConfig(Config):
+    """`app.config` whose reads see the bound tenant's values first; it can be written only while none is bound."""
+
+    def __getitem__(self, key: str) -> Any:
+        binding = _bound.get()
+        if binding is not None and key in binding.settings:
+            return binding.settings[key]
+        value = dict.__getitem__(self, key)
+        if value is PER_TENANT:
+            raise NoTenant(f"{key} belongs to a tenant, and none is bound here.")
+        return value
+
+    def get(self, key: str, default: Any = None) -> Any:
+        return self[key] if key in self else default
+
+    def __contains__(self, key: object) -> bool:
+        return dict.__contains__(self, key) or key in _overlaid()
+
+    def __iter__(self) -> Iterator[str]:
+        return iter({**dict.fromkeys(dict.keys(self)), **dict.fromkeys(_overlaid())})
+
+    def __len__(self) -> int:
+        return len(dict.keys(self) | _overlaid().keys())
+
+    def keys(self) -> Any:
+        return dict.fromkeys(self).keys()
+
+    def items(self) -> Any:
+        return self.copy().items()
+
+    def values(self) -> Any:
+        return self.copy().values()
+
+    def copy(self) -> dict[str, Any]:
+        return {**{key: dict.__getitem__(self, key) for key in dict.keys(self)}, **_overlaid()}
+
+    def __setitem__(self, key: str, value: Any) -> None:
+        self._refuse_while_bound(key)
+        dict.__setitem__(self, key, value)
+
+    def __delitem__(self, key: str) -> None:
+        self._refuse_while_bound(key)
+        dict.__delitem__(self, key)
+
+    def setdefault(self, key: str, default: Any = None) -> Any:
+        if key not in self:
+            self[key] = default
+        return self[key]
+
+    def update(self, *args: Any, **values: Any) -> None:
+        self._refuse_while_bound("…")
+        dict.update(self, *args, **values)
+
+    def pop(self, key: str, *default: Any) -> Any:
+        self._refuse_while_bound(key)
+        return dict.pop(self, key, *default)
+
+    @staticmethod
+    def _refuse_while_bound(key: str) -> None:
+        if _bound.get() is not None:
+            raise RuntimeError(f"config[{key!r}] was written while a tenant is bound: it would change for all tenants.")
+
+
+def _overlaid() -> Mapping[str, Any]:
+    binding = _bound.get()
+    return {} if binding is None else binding.settings

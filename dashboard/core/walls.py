@@ -1,0 +1,72 @@
+"""Build the wall between tenants in PostgreSQL: row-level security, and what each role may touch.
+
+Three roles, one per scope: `owner` migrates, `system` sees all tenants, `app` sees the bound one. Hosts that give one
+credential get the same policies, decided by the setting `app.scope` instead of the role: a thinner wall, because SQL
+that runs as the application could change the setting. The function `app_is_system` holds the whole difference.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import dialect
+
+TENANT_ROWS = "tenant_id = app_tenant()"
+
+FUNCTIONS = """
+CREATE OR REPLACE FUNCTION app_tenant() RETURNS uuid LANGUAGE sql STABLE PARALLEL SAFE
+    AS $$ SELECT nullif(current_setting('app.tenant_id', true), '')::uuid $$;
+CREATE OR REPLACE FUNCTION app_user() RETURNS uuid LANGUAGE sql STABLE PARALLEL SAFE
+    AS $$ SELECT nullif(current_setting('app.user_id', true), '')::uuid $$;
+CREATE OR REPLACE FUNCTION app_is_system() RETURNS boolean LANGUAGE sql STABLE PARALLEL SAFE
+    AS $$ SELECT current_setting('app.scope', true) = 'system' $$;
+"""
+
+_quote = dialect().identifier_preparer.quote
+
+
+def raise_wall(table: str, rows: str = TENANT_ROWS) -> str:
+    """Return the SQL that lets nobody but the system see rows of `table` for which `rows` is false."""
+    return f"""
+ALTER TABLE {table} ENABLE ROW LEVEL SECURITY;
+ALTER TABLE {table} FORCE ROW LEVEL SECURITY;
+CREATE POLICY tenant_wall ON {table}
+    USING (app_is_system() OR {rows}) WITH CHECK (app_is_system() OR {rows});
+"""
+
+
+def post_guards(
+    connection: sa.Connection, *, owner: str, system: str, app: str, tables: Iterable[str], app_privileges: dict[str, str]
+) -> None:
+    """Say who is the system, and grant each role what it needs; run after every migration, without harm.
+
+    `app_privileges` maps a table to what tenants' work may do with it; the other `tables` are the system's alone.
+    """
+    if system == app:
+        return
+    connection.execute(sa.text(_who_is_system(owner, system)))
+    for role in (system, app):
+        connection.execute(sa.text(f"GRANT USAGE ON SCHEMA public TO {_quote(role)}"))
+        connection.execute(sa.text(f"GRANT USAGE ON ALL SEQUENCES IN SCHEMA public TO {_quote(role)}"))
+        connection.execute(sa.text(f"REVOKE ALL ON ALL TABLES IN SCHEMA public FROM {_quote(role)}"))
+    for table in tables:
+        connection.execute(sa.text(f"GRANT {ALL_BUT_TRUNCATE} ON {table} TO {_quote(system)}"))
+        if table in app_privileges:
+            connection.execute(sa.text(f"GRANT {app_privileges[table]} ON {table} TO {_quote(app)}"))
+
+
+ALL_BUT_TRUNCATE = "SELECT, INSERT, UPDATE, DELETE"
+
+
+def _who_is_system(owner: str, system: str) -> str:
+    """Return the SQL of `app_is_system` for three roles; the owner is it only where a migration says so."""
+    return f"""
+CREATE OR REPLACE FUNCTION app_is_system() RETURNS boolean LANGUAGE sql STABLE PARALLEL SAFE
+    AS $$ SELECT current_user = {_literal(system)}
+          OR (current_user = {_literal(owner)} AND current_setting('app.scope', true) = 'system') $$;
+"""
+
+
+def _literal(name: str) -> str:
+    return "'" + name.replace("'", "''") + "'"

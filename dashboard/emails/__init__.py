@@ -1,0 +1,1 @@
+"""Mail: messages, deliveries and the SMTP conversation."""

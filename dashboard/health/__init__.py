@@ -1,0 +1,1 @@
+"""Probes and the doctor: does each part work, and what to do if not."""

@@ -1,0 +1,1 @@
+"""Job types: their parameters, their forms and the context they run in."""

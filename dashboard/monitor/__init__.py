@@ -1,0 +1,1 @@
+"""The monitor: live tasks beside the workers' fleet and Flower."""

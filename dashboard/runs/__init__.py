@@ -1,0 +1,1 @@
+"""The ledger of runs: admission, claims, leases, progress and their pages."""

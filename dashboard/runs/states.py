@@ -1,0 +1,61 @@
+"""The states of a run, and which moves between them are legal."""
+
+from __future__ import annotations
+
+SCHEDULED = "scheduled"  # waits for its not_before
+READY = "ready"  # waits for a free slot
+ADMITTED = "admitted"  # its message is on the way to a worker
+RUNNING = "running"  # a worker holds its lease
+RETRYING = "retrying"  # failed, and waits for its next attempt's not_before
+SUCCEEDED = "succeeded"
+FAILED = "failed"  # ended by a permanent error
+DEAD = "dead"  # its attempts are used up
+CANCELLED = "cancelled"  # a person stopped it
+TIMED_OUT = "timed_out"  # ran into its time limit
+INTERRUPTED = "interrupted"  # its worker died, and it must not run twice unasked
+SKIPPED = "skipped"  # never started; the reason says why
+
+RUN_STATES = (
+    SCHEDULED,
+    READY,
+    ADMITTED,
+    RUNNING,
+    RETRYING,
+    SUCCEEDED,
+    FAILED,
+    DEAD,
+    CANCELLED,
+    TIMED_OUT,
+    INTERRUPTED,
+    SKIPPED,
+)
+
+MOVES: dict[str, frozenset[str]] = {
+    SCHEDULED: frozenset({READY, CANCELLED, SKIPPED}),
+    RETRYING: frozenset({READY, CANCELLED, SKIPPED, DEAD}),
+    READY: frozenset({ADMITTED, CANCELLED, SKIPPED}),
+    ADMITTED: frozenset({RUNNING, READY, CANCELLED, SKIPPED}),
+    RUNNING: frozenset({SUCCEEDED, FAILED, DEAD, CANCELLED, TIMED_OUT, INTERRUPTED, RETRYING, READY}),
+    SUCCEEDED: frozenset(),
+    FAILED: frozenset({READY}),
+    DEAD: frozenset({READY}),
+    CANCELLED: frozenset(),
+    TIMED_OUT: frozenset({READY}),
+    INTERRUPTED: frozenset({READY}),
+    SKIPPED: frozenset(),
+}
+"""From each state, the states a run may move to; `ready` after an end is a redrive by a person."""
+
+ACTIVE_STATES = frozenset({SCHEDULED, READY, ADMITTED, RUNNING, RETRYING})
+"""States from which a run still moves by itself."""
+
+HOLDS_SLOT = frozenset({ADMITTED, RUNNING})
+"""States that count against a tenant's share of the workers."""
+
+PROBLEM_STATES = frozenset({FAILED, DEAD, TIMED_OUT, INTERRUPTED})
+"""Ends that ask for a person."""
+
+
+def can_move(old: str, new: str) -> bool:
+    """Whether the table of moves has one from `old` to `new`."""
+    return new in MOVES[old]

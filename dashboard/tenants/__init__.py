@@ -1,0 +1,1 @@
+"""Tenants: their roots, their settings, and how a request finds them."""

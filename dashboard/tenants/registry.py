@@ -1,0 +1,132 @@
+"""Find tenants by host, slug or id, from a short-lived cache over their records.
+
+A change is seen by every process within `FRESH_FOR`; while the database is away, the last known record stands.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Hashable
+from typing import Any
+from uuid import UUID
+
+import sqlalchemy as sa
+import structlog
+from flask import Flask
+from pydantic import SecretStr
+from sqlalchemy.exc import OperationalError
+from sqlalchemy.orm import Session, selectinload
+
+from config.settings import Settings
+from dashboard.core import secrets
+from dashboard.core.orm import system_scope
+from dashboard.core.tenancy import PER_TENANT, Root, Tenant, register_resolver, resolver_of
+from dashboard.tenants.models import TenantRecord, TenantRoot, TenantSetting
+from dashboard.tenants.options import OPTION_BY_KEY, OPTIONS
+
+FRESH_FOR = 2.0
+"""Seconds for which a cached record is used without a look at the database."""
+
+log = structlog.get_logger(__name__)
+
+
+class TenantRegistry:
+    """The resolver of tenants for one process; see `core.tenancy.Resolver`."""
+
+    def __init__(self, app: Flask, fallback: dict[str, Any]) -> None:
+        self.app = app
+        self.fallback = fallback
+        self.cache: dict[Hashable, tuple[float, Any]] = {}
+
+    def by_id(self, tenant_id: UUID) -> Tenant | None:
+        tenant: Tenant | None = self._cached(
+            ("id", tenant_id), lambda session: self._load(session, TenantRecord.id == tenant_id)
+        )
+        return tenant
+
+    def by_slug(self, slug: str) -> Tenant | None:
+        tenant: Tenant | None = self._cached(
+            ("slug", slug), lambda session: self._load(session, TenantRecord.slug == slug)
+        )
+        return tenant
+
+    def at_host(self, host: str, port: int | None) -> list[tuple[Root, UUID]]:
+        roots: list[tuple[Root, UUID]] = self._cached(
+            ("host", host, port), lambda session: _roots_at(session, host, port), keep=bool
+        )
+        return roots
+
+    def forget(self) -> None:
+        """Look everything up afresh: this process just changed a tenant."""
+        self.cache.clear()
+
+    def _cached(self, key: Hashable, load: Callable[[Session], Any], keep: Callable[[Any], bool] = bool) -> Any:
+        known = self.cache.get(key)
+        if known and time.monotonic() - known[0] < FRESH_FOR:
+            return known[1]
+        try:
+            with self.app.app_context(), system_scope("host lookup") as session:
+                found = load(session)
+        except OperationalError:
+            if known is None:
+                raise
+            log.warning("tenant_record_is_stale", key=str(key))
+            return known[1]
+        if keep(found):  # what is not there is not kept: strangers' hosts must not fill the memory
+            self.cache[key] = (time.monotonic(), found)
+        else:
+            self.cache.pop(key, None)
+        return found
+
+    def _load(self, session: Session, where: sa.ColumnElement[bool]) -> Tenant | None:
+        record = session.scalars(
+            sa.select(TenantRecord)
+            .where(where)
+            .options(selectinload(TenantRecord.roots), selectinload(TenantRecord.settings))
+        ).one_or_none()
+        if record is None or not record.verified_roots:
+            return None
+        given = {setting.key: _value(setting) for setting in record.settings if setting.key in OPTION_BY_KEY}
+        defaults = {option.key: option.default for option in OPTIONS if option.default is not PER_TENANT}
+        values = {**defaults, **self.fallback, **given}
+        return Tenant(
+            id=record.id,
+            slug=record.slug,
+            name=record.name,
+            active=record.is_active,
+            roots=tuple(root.snapshot() for root in record.verified_roots),
+            values={**values, "BRAND_NAME": values.get("BRAND_NAME") or record.name},
+        )
+
+
+def _roots_at(session: Session, host: str, port: int | None) -> list[tuple[Root, UUID]]:
+    roots = session.scalars(
+        sa.select(TenantRoot)
+        .where(TenantRoot.host == host, TenantRoot.port.is_not_distinct_from(port), TenantRoot.verified_at.is_not(None))
+        .order_by(sa.func.length(TenantRoot.prefix).desc())
+    )
+    return [(root.snapshot(), root.tenant_id) for root in roots]
+
+
+def _value(setting: TenantSetting) -> Any:
+    return secrets.decrypt(setting.secret) if setting.secret is not None else setting.value
+
+
+def init_app(app: Flask, settings: Settings) -> None:
+    """Register the registry; a tenant without mail settings of its own uses the platform's."""
+    fallback = {
+        "SMTP_HOST": settings.smtp_host,
+        "SMTP_PORT": settings.smtp_port,
+        "SMTP_USER": settings.smtp_user,
+        "SMTP_PASSWORD": settings.smtp_password or SecretStr(""),
+        "SMTP_TLS": settings.smtp_tls,
+        "MAIL_SENDER": settings.mail_sender,
+    }
+    register_resolver(app, TenantRegistry(app, fallback))
+
+
+def forget_cached(app: Flask) -> None:
+    """Make this process see a tenant's change at once."""
+    registry = resolver_of(app)
+    if isinstance(registry, TenantRegistry):
+        registry.forget()

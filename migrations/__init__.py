@@ -1,0 +1,1 @@
+"""The database's history, and what each role may touch in it."""

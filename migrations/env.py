@@ -1,0 +1,56 @@
+"""Run migrations as the owner of the tables, then say what each role may touch."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+from alembic import context
+from flask import current_app
+
+from config.settings import Settings
+from dashboard.core import walls
+from dashboard.extensions import Base
+from migrations.privileges import APP_TABLES
+
+LOCK_TIMEOUT = "4s"
+STATEMENT_TIMEOUT = "5s"
+
+
+def run() -> None:
+    """Migrate in one transaction per revision, and grant after the last."""
+    settings: Settings = current_app.extensions["settings"]
+    engine = sa.create_engine(settings.owner_url.get_secret_value(), poolclass=sa.NullPool)
+    with engine.connect() as connection:
+        connection.execute(sa.text(f"SET lock_timeout = '{LOCK_TIMEOUT}'"))
+        connection.execute(sa.text(f"SET statement_timeout = '{STATEMENT_TIMEOUT}'"))
+        connection.execute(sa.text("SET app.scope = 'system'"))
+        connection.commit()
+        context.configure(
+            connection=connection,
+            target_metadata=Base.metadata,
+            transaction_per_migration=True,
+            compare_server_default=False,
+        )
+        with context.begin_transaction():
+            context.run_migrations()
+        grant(connection, settings)
+        connection.commit()
+    engine.dispose()
+
+
+def grant(connection: sa.Connection, settings: Settings) -> None:
+    """Post the guards for the roles that the settings name; a fresh or fully downgraded database has no tables."""
+    walls.post_guards(
+        connection,
+        owner=_user(settings.owner_url.get_secret_value()),
+        system=_user(settings.system_url.get_secret_value()),
+        app=_user(settings.database_url.get_secret_value()),
+        tables=sorted(sa.inspect(connection).get_table_names()),
+        app_privileges=APP_TABLES,
+    )
+
+
+def _user(url: str) -> str:
+    return sa.make_url(url).username or ""
+
+
+run()

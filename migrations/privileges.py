@@ -1,0 +1,25 @@
+"""What the app role may do to each table that tenants' work touches; all other tables are the system's alone."""
+
+from __future__ import annotations
+
+READ = "SELECT"
+ADD = "SELECT, INSERT"
+EDIT = "SELECT, INSERT, UPDATE"
+ALL = "SELECT, INSERT, UPDATE, DELETE"
+
+APP_TABLES: dict[str, str] = {
+    "tenant": READ,
+    "tenant_root": READ,
+    "tenant_setting": ALL,
+    "user_account": READ,
+    "membership": ALL,
+    "audit_entry": ADD,
+    "schedule": EDIT,
+    "occurrence": EDIT,
+    "run": EDIT,
+    "run_event": ADD,
+    "run_log": ADD,
+    "tenant_load": EDIT,
+    "delivery": EDIT,
+    "process": READ,
+}

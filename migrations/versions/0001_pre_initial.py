@@ -1,0 +1,543 @@
+"""Create every table of the walking skeleton, behind its wall."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+from alembic import op
+from sqlalchemy.dialects import postgresql
+
+from dashboard.core import walls
+
+revision = "0001_pre"
+down_revision = None
+branch_labels = None
+depends_on = None
+
+WALLS = {
+    "tenant": "id = app_tenant()",
+    "user_account": (
+        "id = app_user() OR EXISTS (SELECT 1 FROM membership"
+        " WHERE membership.user_id = user_account.id AND membership.tenant_id = app_tenant())"
+    ),
+    "membership": "tenant_id = app_tenant() OR user_id = app_user()",
+    **dict.fromkeys(
+        (
+            "tenant_root",
+            "tenant_setting",
+            "audit_entry",
+            "schedule",
+            "occurrence",
+            "run",
+            "run_event",
+            "run_log",
+            "tenant_load",
+            "delivery",
+        ),
+        walls.TENANT_ROWS,
+    ),
+}
+"""Each table with tenants' rows, and which of them the bound tenant may see."""
+
+RECORDS = """
+CREATE FUNCTION audit_entry_is_final() RETURNS trigger LANGUAGE plpgsql
+    AS $$ BEGIN RAISE EXCEPTION 'audit entries are never changed'; END $$;
+CREATE TRIGGER audit_entry_is_final BEFORE UPDATE OR DELETE OR TRUNCATE ON audit_entry
+    FOR EACH STATEMENT EXECUTE FUNCTION audit_entry_is_final();
+CREATE FUNCTION tenant_has_load() RETURNS trigger LANGUAGE plpgsql
+    AS $$ BEGIN INSERT INTO tenant_load (tenant_id) VALUES (NEW.id); RETURN NULL; END $$;
+CREATE TRIGGER tenant_has_load AFTER INSERT ON tenant FOR EACH ROW EXECUTE FUNCTION tenant_has_load();
+INSERT INTO dispatch_clock (id) VALUES (1);
+"""
+
+
+def upgrade() -> None:
+    op.create_table(
+        "audit_entry",
+        sa.Column("tenant_id", sa.Uuid(), nullable=True),
+        sa.Column("at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
+        sa.Column("actor_kind", sa.String(), nullable=False),
+        sa.Column("actor_id", sa.Uuid(), nullable=True),
+        sa.Column("actor_name", sa.String(), server_default="", nullable=False),
+        sa.Column("action", sa.String(), nullable=False),
+        sa.Column("subject_kind", sa.String(), nullable=False),
+        sa.Column("subject_id", sa.Uuid(), nullable=True),
+        sa.Column("subject_name", sa.String(), server_default="", nullable=False),
+        sa.Column("details", postgresql.JSONB(astext_type=sa.Text()), server_default=sa.text("'{}'"), nullable=False),
+        sa.Column("request_id", sa.Uuid(), nullable=True),
+        sa.Column("address", sa.String(), server_default="", nullable=False),
+        sa.Column("id", sa.Uuid(), nullable=False),
+        sa.CheckConstraint("actor_kind IN ('user', 'schedule', 'system')", name=op.f("ck_audit_entry_actor_kind")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_audit_entry")),
+    )
+    op.create_index(
+        "ix_audit_entry_tenant_id_id", "audit_entry", ["tenant_id", sa.literal_column("id DESC")], unique=False
+    )
+    op.create_table(
+        "dispatch_clock",
+        sa.Column("id", sa.Integer(), server_default="1", autoincrement=False, nullable=False),
+        sa.Column("vtime", sa.Double(), server_default="0", nullable=False),
+        sa.Column("sequence", sa.BigInteger(), server_default="0", nullable=False),
+        sa.CheckConstraint("id = 1", name=op.f("ck_dispatch_clock_one_row")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_dispatch_clock")),
+    )
+    op.create_table(
+        "process",
+        sa.Column("kind", sa.String(), nullable=False),
+        sa.Column("name", sa.String(), nullable=False),
+        sa.Column("host", sa.String(), nullable=False),
+        sa.Column("pid", sa.Integer(), nullable=False),
+        sa.Column("started_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
+        sa.Column("seen_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
+        sa.Column("stopped_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("slots", sa.Integer(), server_default="0", nullable=False),
+        sa.Column("busy", sa.Integer(), server_default="0", nullable=False),
+        sa.Column("queues", postgresql.JSONB(astext_type=sa.Text()), server_default=sa.text("'[]'"), nullable=False),
+        sa.Column("tick_ms", sa.Double(), nullable=True),
+        sa.Column("skew_ms", sa.Double(), nullable=True),
+        sa.Column("tzdata", sa.String(), server_default="", nullable=False),
+        sa.Column("id", sa.Uuid(), nullable=False),
+        sa.CheckConstraint("kind IN ('worker', 'beat')", name=op.f("ck_process_kind")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_process")),
+    )
+    op.create_index("ix_process_seen_at", "process", ["seen_at"], unique=False)
+    op.create_table(
+        "tenant",
+        sa.Column("slug", sa.String(), nullable=False),
+        sa.Column("name", sa.String(), nullable=False),
+        sa.Column("suspended_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("suspended_reason", sa.String(), server_default="", nullable=False),
+        sa.Column("id", sa.Uuid(), nullable=False),
+        sa.Column("created_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_tenant")),
+        sa.UniqueConstraint("slug", name=op.f("uq_tenant_slug")),
+    )
+    op.create_table(
+        "user_account",
+        sa.Column("email", sa.String(), nullable=False),
+        sa.Column("name", sa.String(), nullable=False),
+        sa.Column("is_platform_owner", sa.Boolean(), server_default=sa.text("false"), nullable=False),
+        sa.Column("locale", sa.String(), nullable=True),
+        sa.Column("timezone", sa.String(), nullable=True),
+        sa.Column("disabled_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("id", sa.Uuid(), nullable=False),
+        sa.Column("created_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_user_account")),
+    )
+    op.create_index("uq_user_account_email", "user_account", [sa.literal_column("lower(email)")], unique=True)
+    op.create_table(
+        "credential",
+        sa.Column("user_id", sa.Uuid(), nullable=False),
+        sa.Column("password_hash", sa.String(), nullable=False),
+        sa.Column("changed_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["user_id"], ["user_account.id"], name=op.f("fk_credential_user_id"), ondelete="CASCADE"
+        ),
+        sa.PrimaryKeyConstraint("user_id", name=op.f("pk_credential")),
+    )
+    op.create_table(
+        "membership",
+        sa.Column("tenant_id", sa.Uuid(), nullable=False),
+        sa.Column("user_id", sa.Uuid(), nullable=False),
+        sa.Column("role", sa.String(), nullable=False),
+        sa.Column("created_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
+        sa.CheckConstraint("role IN ('viewer', 'operator', 'admin')", name=op.f("ck_membership_role")),
+        sa.ForeignKeyConstraint(["tenant_id"], ["tenant.id"], name=op.f("fk_membership_tenant_id"), ondelete="CASCADE"),
+        sa.ForeignKeyConstraint(
+            ["user_id"], ["user_account.id"], name=op.f("fk_membership_user_id"), ondelete="CASCADE"
+        ),
+        sa.PrimaryKeyConstraint("tenant_id", "user_id", name=op.f("pk_membership")),
+    )
+    op.create_index("ix_membership_user_id", "membership", ["user_id"], unique=False)
+    op.create_table(
+        "schedule",
+        sa.Column("rev", sa.Integer(), server_default="1", nullable=False),
+        sa.Column("name", sa.String(), nullable=False),
+        sa.Column("note", sa.String(), server_default="", nullable=False),
+        sa.Column("owner_id", sa.Uuid(), nullable=True),
+        sa.Column("kind", sa.String(), nullable=False),
+        sa.Column("crons", postgresql.ARRAY(sa.Text()), server_default="{}", nullable=False),
+        sa.Column("every_seconds", sa.Integer(), nullable=True),
+        sa.Column("anchor", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("once_local", sa.DateTime(), nullable=True),
+        sa.Column("timezone", sa.String(), server_default="", nullable=False),
+        sa.Column("dst_gap", sa.String(), server_default="after", nullable=False),
+        sa.Column("dst_overlap", sa.String(), server_default="first", nullable=False),
+        sa.Column("start_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("end_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("skip_dates", postgresql.ARRAY(sa.Date()), server_default="{}", nullable=False),
+        sa.Column("extra_dates", postgresql.ARRAY(sa.Date()), server_default="{}", nullable=False),
+        sa.Column("runs_left", sa.Integer(), nullable=True),
+        sa.Column("jitter_seconds", sa.Integer(), server_default="0", nullable=False),
+        sa.Column("catchup", sa.String(), server_default="latest", nullable=False),
+        sa.Column("catchup_window_seconds", sa.Integer(), server_default="3600", nullable=False),
+        sa.Column("catchup_cap", sa.Integer(), server_default="100", nullable=False),
+        sa.Column("overlap", sa.String(), server_default="skip", nullable=False),
+        sa.Column("concurrency_key", sa.String(), nullable=True),
+        sa.Column("priority", sa.SmallInteger(), server_default="0", nullable=False),
+        sa.Column("max_attempts", sa.Integer(), nullable=True),
+        sa.Column("backoff", postgresql.JSONB(astext_type=sa.Text()), server_default=sa.text("'{}'"), nullable=False),
+        sa.Column("timeout_seconds", sa.Integer(), nullable=True),
+        sa.Column("expires_after_seconds", sa.Integer(), nullable=True),
+        sa.Column("job_type", sa.String(), nullable=False),
+        sa.Column("job_version", sa.Integer(), server_default="1", nullable=False),
+        sa.Column("params", postgresql.JSONB(astext_type=sa.Text()), server_default=sa.text("'{}'"), nullable=False),
+        sa.Column("context_root_id", sa.Uuid(), nullable=True),
+        sa.Column("context_locale", sa.String(), nullable=True),
+        sa.Column("paused_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("paused_reason", sa.String(), server_default="", nullable=False),
+        sa.Column("paused_by_id", sa.Uuid(), nullable=True),
+        sa.Column("paused_until", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("archived_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("next_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("cursor", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("tz_version", sa.String(), server_default="", nullable=False),
+        sa.Column("last_outcome", sa.String(), server_default="", nullable=False),
+        sa.Column("problem", sa.String(), server_default="", nullable=False),
+        sa.Column("updated_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
+        sa.Column("id", sa.Uuid(), nullable=False),
+        sa.Column("created_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
+        sa.Column("tenant_id", sa.Uuid(), nullable=False),
+        sa.CheckConstraint("catchup IN ('none', 'latest', 'all')", name=op.f("ck_schedule_catchup")),
+        sa.CheckConstraint("dst_gap IN ('after', 'shift', 'skip')", name=op.f("ck_schedule_dst_gap")),
+        sa.CheckConstraint("dst_overlap IN ('first', 'second', 'both')", name=op.f("ck_schedule_dst_overlap")),
+        sa.CheckConstraint("kind IN ('once', 'interval', 'cron')", name=op.f("ck_schedule_kind")),
+        sa.CheckConstraint(
+            "overlap IN ('skip', 'queue_one', 'queue_all', 'cancel_running', 'allow')", name=op.f("ck_schedule_overlap")
+        ),
+        sa.CheckConstraint("runs_left >= 0", name=op.f("ck_schedule_runs_left")),
+        sa.ForeignKeyConstraint(
+            ["owner_id"], ["user_account.id"], name=op.f("fk_schedule_owner_id"), ondelete="SET NULL"
+        ),
+        sa.ForeignKeyConstraint(
+            ["paused_by_id"], ["user_account.id"], name=op.f("fk_schedule_paused_by_id"), ondelete="SET NULL"
+        ),
+        sa.ForeignKeyConstraint(["tenant_id"], ["tenant.id"], name=op.f("fk_schedule_tenant_id"), ondelete="CASCADE"),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_schedule")),
+        sa.UniqueConstraint("tenant_id", "id", name=op.f("uq_schedule_tenant_id_id")),
+    )
+    op.create_index(
+        "ix_schedule_next_at",
+        "schedule",
+        ["next_at"],
+        unique=False,
+        postgresql_where=sa.text("next_at IS NOT NULL AND paused_at IS NULL AND archived_at IS NULL AND problem = ''"),
+    )
+    op.create_index("ix_schedule_tenant_id_id", "schedule", ["tenant_id", sa.literal_column("id DESC")], unique=False)
+    op.create_table(
+        "tenant_load",
+        sa.Column("tenant_id", sa.Uuid(), nullable=False),
+        sa.Column("weight", sa.Double(), server_default="1", nullable=False),
+        sa.Column("max_running", sa.Integer(), nullable=True),
+        sa.Column("vtime", sa.Double(), server_default="0", nullable=False),
+        sa.Column("ready", sa.Integer(), server_default="0", nullable=False),
+        sa.Column("running", sa.Integer(), server_default="0", nullable=False),
+        sa.Column("last_admitted", sa.BigInteger(), server_default="0", nullable=False),
+        sa.Column("version", sa.BigInteger(), server_default="0", nullable=False),
+        sa.CheckConstraint("ready >= 0", name=op.f("ck_tenant_load_ready")),
+        sa.CheckConstraint("running >= 0", name=op.f("ck_tenant_load_running")),
+        sa.CheckConstraint("weight > 0", name=op.f("ck_tenant_load_weight")),
+        sa.ForeignKeyConstraint(
+            ["tenant_id"], ["tenant.id"], name=op.f("fk_tenant_load_tenant_id"), ondelete="CASCADE"
+        ),
+        sa.PrimaryKeyConstraint("tenant_id", name=op.f("pk_tenant_load")),
+    )
+    op.create_table(
+        "tenant_root",
+        sa.Column("scheme", sa.String(), nullable=False),
+        sa.Column("host", sa.String(), nullable=False),
+        sa.Column("port", sa.Integer(), nullable=True),
+        sa.Column("prefix", sa.String(), server_default="", nullable=False),
+        sa.Column("position", sa.Integer(), server_default="0", nullable=False),
+        sa.Column("verified_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("id", sa.Uuid(), nullable=False),
+        sa.Column("created_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
+        sa.Column("tenant_id", sa.Uuid(), nullable=False),
+        sa.CheckConstraint("prefix = '' OR prefix ~ '^/.*[^/]$'", name=op.f("ck_tenant_root_prefix")),
+        sa.CheckConstraint("scheme IN ('http', 'https')", name=op.f("ck_tenant_root_scheme")),
+        sa.ForeignKeyConstraint(
+            ["tenant_id"], ["tenant.id"], name=op.f("fk_tenant_root_tenant_id"), ondelete="CASCADE"
+        ),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_tenant_root")),
+        sa.UniqueConstraint(
+            "host", "port", "prefix", name=op.f("uq_tenant_root_host_port_prefix"), postgresql_nulls_not_distinct=True
+        ),
+    )
+    op.create_index("ix_tenant_root_tenant_id", "tenant_root", ["tenant_id"], unique=False)
+    op.create_table(
+        "tenant_setting",
+        sa.Column("tenant_id", sa.Uuid(), nullable=False),
+        sa.Column("key", sa.String(), nullable=False),
+        sa.Column("value", postgresql.JSONB(astext_type=sa.Text()), nullable=True),
+        sa.Column("secret", sa.LargeBinary(), nullable=True),
+        sa.Column("updated_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["tenant_id"], ["tenant.id"], name=op.f("fk_tenant_setting_tenant_id"), ondelete="CASCADE"
+        ),
+        sa.PrimaryKeyConstraint("tenant_id", "key", name=op.f("pk_tenant_setting")),
+    )
+    op.create_table(
+        "web_session",
+        sa.Column("token_hash", sa.LargeBinary(), nullable=False),
+        sa.Column("host", sa.String(), nullable=False),
+        sa.Column("user_id", sa.Uuid(), nullable=True),
+        sa.Column("data", postgresql.JSONB(astext_type=sa.Text()), server_default=sa.text("'{}'"), nullable=False),
+        sa.Column("signed_in_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("seen_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
+        sa.Column("expires_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("address", sa.String(), server_default="", nullable=False),
+        sa.Column("user_agent", sa.String(), server_default="", nullable=False),
+        sa.Column("id", sa.Uuid(), nullable=False),
+        sa.Column("created_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["user_id"], ["user_account.id"], name=op.f("fk_web_session_user_id"), ondelete="CASCADE"
+        ),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_web_session")),
+        sa.UniqueConstraint("token_hash", name=op.f("uq_web_session_token_hash")),
+    )
+    op.create_index("ix_web_session_expires_at", "web_session", ["expires_at"], unique=False)
+    op.create_index("ix_web_session_user_id", "web_session", ["user_id"], unique=False)
+    op.create_table(
+        "occurrence",
+        sa.Column("schedule_id", sa.Uuid(), nullable=False),
+        sa.Column("occurrence", sa.String(), nullable=False),
+        sa.Column("nominal", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("nominal_local", sa.String(), server_default="", nullable=False),
+        sa.Column("decision", sa.String(), nullable=False),
+        sa.Column("reason", sa.String(), server_default="", nullable=False),
+        sa.Column("note", sa.String(), server_default="", nullable=False),
+        sa.Column("rev", sa.Integer(), nullable=False),
+        sa.Column("count", sa.Integer(), server_default="1", nullable=False),
+        sa.Column("until", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("lateness_ms", sa.BigInteger(), nullable=True),
+        sa.Column("id", sa.Uuid(), nullable=False),
+        sa.Column("created_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
+        sa.Column("tenant_id", sa.Uuid(), nullable=False),
+        sa.CheckConstraint("decision IN ('run', 'skip')", name=op.f("ck_occurrence_decision")),
+        sa.ForeignKeyConstraint(
+            ["tenant_id", "schedule_id"],
+            ["schedule.tenant_id", "schedule.id"],
+            name="fk_occurrence_schedule",
+            ondelete="CASCADE",
+        ),
+        sa.ForeignKeyConstraint(["tenant_id"], ["tenant.id"], name=op.f("fk_occurrence_tenant_id"), ondelete="CASCADE"),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_occurrence")),
+        sa.UniqueConstraint("schedule_id", "occurrence", name=op.f("uq_occurrence_schedule_id_occurrence")),
+        sa.UniqueConstraint("tenant_id", "id", name=op.f("uq_occurrence_tenant_id_id")),
+    )
+    op.create_table(
+        "run",
+        sa.Column("schedule_id", sa.Uuid(), nullable=True),
+        sa.Column("occurrence_id", sa.Uuid(), nullable=True),
+        sa.Column("parent_id", sa.Uuid(), nullable=True),
+        sa.Column("name", sa.String(), nullable=False),
+        sa.Column("job_type", sa.String(), nullable=False),
+        sa.Column("job_version", sa.Integer(), server_default="1", nullable=False),
+        sa.Column("params", postgresql.JSONB(astext_type=sa.Text()), server_default=sa.text("'{}'"), nullable=False),
+        sa.Column("queue", sa.String(), server_default="default", nullable=False),
+        sa.Column("lane", sa.String(), server_default="bulk", nullable=False),
+        sa.Column("priority", sa.SmallInteger(), server_default="0", nullable=False),
+        sa.Column("concurrency_key", sa.String(), nullable=True),
+        sa.Column("idempotent", sa.Boolean(), server_default=sa.text("false"), nullable=False),
+        sa.Column("max_attempts", sa.Integer(), server_default="1", nullable=False),
+        sa.Column("backoff", postgresql.JSONB(astext_type=sa.Text()), server_default=sa.text("'{}'"), nullable=False),
+        sa.Column("timeout_seconds", sa.Integer(), server_default="900", nullable=False),
+        sa.Column("state", sa.String(), nullable=False),
+        sa.Column("reason", sa.String(), server_default="", nullable=False),
+        sa.Column("fence", sa.BigInteger(), server_default="0", nullable=False),
+        sa.Column("attempt", sa.Integer(), server_default="0", nullable=False),
+        sa.Column("lease_until", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("worker", sa.String(), server_default="", nullable=False),
+        sa.Column("not_before", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("expires_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("ready_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("admitted_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("started_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("finished_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("cancel_requested_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("progress_done", sa.BigInteger(), nullable=True),
+        sa.Column("progress_total", sa.BigInteger(), nullable=True),
+        sa.Column("progress_note", sa.String(), server_default="", nullable=False),
+        sa.Column("result", postgresql.JSONB(astext_type=sa.Text()), nullable=True),
+        sa.Column("error_type", sa.String(), server_default="", nullable=False),
+        sa.Column("error_message", sa.String(), server_default="", nullable=False),
+        sa.Column("error_traceback", sa.String(), server_default="", nullable=False),
+        sa.Column("context_root_id", sa.Uuid(), nullable=True),
+        sa.Column("context_locale", sa.String(), nullable=True),
+        sa.Column("context_request_id", sa.Uuid(), nullable=True),
+        sa.Column("actor_kind", sa.String(), server_default="system", nullable=False),
+        sa.Column("actor_id", sa.Uuid(), nullable=True),
+        sa.Column("id", sa.Uuid(), nullable=False),
+        sa.Column("created_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
+        sa.Column("tenant_id", sa.Uuid(), nullable=False),
+        sa.CheckConstraint("lane IN ('interactive', 'bulk')", name=op.f("ck_run_lane")),
+        sa.CheckConstraint(
+            "state IN ('scheduled', 'ready', 'admitted', 'running', 'retrying', 'succeeded', 'failed', 'dead', 'cancelled', 'timed_out', 'interrupted', 'skipped')",
+            name=op.f("ck_run_state"),
+        ),
+        sa.ForeignKeyConstraint(
+            ["tenant_id", "occurrence_id"], ["occurrence.tenant_id", "occurrence.id"], name="fk_run_occurrence"
+        ),
+        sa.ForeignKeyConstraint(["tenant_id", "parent_id"], ["run.tenant_id", "run.id"], name="fk_run_parent"),
+        sa.ForeignKeyConstraint(
+            ["tenant_id", "schedule_id"], ["schedule.tenant_id", "schedule.id"], name="fk_run_schedule"
+        ),
+        sa.ForeignKeyConstraint(["tenant_id"], ["tenant.id"], name=op.f("fk_run_tenant_id"), ondelete="CASCADE"),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_run")),
+        sa.UniqueConstraint("occurrence_id", name=op.f("uq_run_occurrence_id")),
+        sa.UniqueConstraint("tenant_id", "id", name=op.f("uq_run_tenant_id_id")),
+    )
+    op.create_index(
+        "ix_run_active",
+        "run",
+        ["tenant_id", "id"],
+        unique=False,
+        postgresql_where=sa.text("state IN ('admitted', 'ready', 'retrying', 'running', 'scheduled')"),
+    )
+    op.create_index(
+        "ix_run_due",
+        "run",
+        ["not_before"],
+        unique=False,
+        postgresql_where=sa.text("state IN ('scheduled', 'retrying')"),
+    )
+    op.create_index(
+        "ix_run_lease",
+        "run",
+        ["lease_until"],
+        unique=False,
+        postgresql_where=sa.text("state IN ('admitted', 'running')"),
+    )
+    op.create_index(
+        "ix_run_ready",
+        "run",
+        ["tenant_id", sa.literal_column("(lane = 'bulk')"), sa.literal_column("priority DESC"), "id"],
+        unique=False,
+        postgresql_where=sa.text("state = 'ready'"),
+    )
+    op.create_index("ix_run_schedule_id", "run", ["schedule_id", sa.literal_column("id DESC")], unique=False)
+    op.create_index("ix_run_tenant_id_id", "run", ["tenant_id", sa.literal_column("id DESC")], unique=False)
+    op.create_index(
+        "ix_run_tenant_id_state_id", "run", ["tenant_id", "state", sa.literal_column("id DESC")], unique=False
+    )
+    op.create_table(
+        "delivery",
+        sa.Column("run_id", sa.Uuid(), nullable=False),
+        sa.Column("address", sa.String(), nullable=False),
+        sa.Column("state", sa.String(), server_default="pending", nullable=False),
+        sa.Column("lease_until", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("attempt", sa.Integer(), server_default="0", nullable=False),
+        sa.Column("not_before", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("message_id", sa.String(), server_default="", nullable=False),
+        sa.Column("reply_code", sa.Integer(), nullable=True),
+        sa.Column("error", sa.String(), server_default="", nullable=False),
+        sa.Column("claimed_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("handing_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("sent_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("id", sa.Uuid(), nullable=False),
+        sa.Column("created_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
+        sa.Column("tenant_id", sa.Uuid(), nullable=False),
+        sa.CheckConstraint(
+            "state IN ('pending', 'claimed', 'handing', 'sent', 'deferred', 'bounced', 'suppressed', 'uncertain')",
+            name=op.f("ck_delivery_state"),
+        ),
+        sa.ForeignKeyConstraint(
+            ["tenant_id", "run_id"], ["run.tenant_id", "run.id"], name="fk_delivery_run", ondelete="CASCADE"
+        ),
+        sa.ForeignKeyConstraint(["tenant_id"], ["tenant.id"], name=op.f("fk_delivery_tenant_id"), ondelete="CASCADE"),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_delivery")),
+        sa.UniqueConstraint("run_id", "address", name=op.f("uq_delivery_run_id_address")),
+    )
+    op.create_index("ix_delivery_run_id_state", "delivery", ["run_id", "state"], unique=False)
+    op.create_index("ix_delivery_tenant_id_id", "delivery", ["tenant_id", sa.literal_column("id DESC")], unique=False)
+    op.create_table(
+        "run_event",
+        sa.Column("id", sa.BigInteger(), sa.Identity(always=False), nullable=False),
+        sa.Column("run_id", sa.Uuid(), nullable=False),
+        sa.Column("at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
+        sa.Column("state", sa.String(), nullable=False),
+        sa.Column("attempt", sa.Integer(), server_default="0", nullable=False),
+        sa.Column("note", sa.String(), server_default="", nullable=False),
+        sa.Column("actor_kind", sa.String(), server_default="system", nullable=False),
+        sa.Column("actor_id", sa.Uuid(), nullable=True),
+        sa.Column("tenant_id", sa.Uuid(), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["tenant_id", "run_id"], ["run.tenant_id", "run.id"], name="fk_run_event_run", ondelete="CASCADE"
+        ),
+        sa.ForeignKeyConstraint(["tenant_id"], ["tenant.id"], name=op.f("fk_run_event_tenant_id"), ondelete="CASCADE"),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_run_event")),
+    )
+    op.create_index("ix_run_event_run_id", "run_event", ["run_id", "id"], unique=False)
+    op.create_table(
+        "run_log",
+        sa.Column("id", sa.BigInteger(), sa.Identity(always=False), nullable=False),
+        sa.Column("run_id", sa.Uuid(), nullable=False),
+        sa.Column("at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
+        sa.Column("attempt", sa.Integer(), server_default="0", nullable=False),
+        sa.Column("level", sa.String(), nullable=False),
+        sa.Column("text", sa.String(), nullable=False),
+        sa.Column("tenant_id", sa.Uuid(), nullable=False),
+        sa.CheckConstraint("level IN ('debug', 'info', 'warning', 'error')", name=op.f("ck_run_log_level")),
+        sa.ForeignKeyConstraint(
+            ["tenant_id", "run_id"], ["run.tenant_id", "run.id"], name="fk_run_log_run", ondelete="CASCADE"
+        ),
+        sa.ForeignKeyConstraint(["tenant_id"], ["tenant.id"], name=op.f("fk_run_log_tenant_id"), ondelete="CASCADE"),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_run_log")),
+    )
+    op.create_index("ix_run_log_run_id", "run_log", ["run_id", "id"], unique=False)
+
+    for sentence in (walls.FUNCTIONS, *(walls.raise_wall(table, rows) for table, rows in WALLS.items()), RECORDS):
+        op.execute(sentence)
+
+
+def downgrade() -> None:
+    for table in WALLS:
+        op.execute(f"DROP POLICY tenant_wall ON {table}")
+    for name in ("audit_entry_is_final", "tenant_has_load"):
+        op.execute(f"DROP FUNCTION {name} CASCADE")
+    op.drop_index("ix_run_log_run_id", table_name="run_log")
+    op.drop_table("run_log")
+    op.drop_index("ix_run_event_run_id", table_name="run_event")
+    op.drop_table("run_event")
+    op.drop_index("ix_delivery_tenant_id_id", table_name="delivery")
+    op.drop_index("ix_delivery_run_id_state", table_name="delivery")
+    op.drop_table("delivery")
+    op.drop_index("ix_run_tenant_id_state_id", table_name="run")
+    op.drop_index("ix_run_tenant_id_id", table_name="run")
+    op.drop_index("ix_run_schedule_id", table_name="run")
+    op.drop_index("ix_run_ready", table_name="run", postgresql_where=sa.text("state = 'ready'"))
+    op.drop_index("ix_run_lease", table_name="run", postgresql_where=sa.text("state IN ('admitted', 'running')"))
+    op.drop_index("ix_run_due", table_name="run", postgresql_where=sa.text("state IN ('scheduled', 'retrying')"))
+    op.drop_index(
+        "ix_run_active",
+        table_name="run",
+        postgresql_where=sa.text("state IN ('admitted', 'ready', 'retrying', 'running', 'scheduled')"),
+    )
+    op.drop_table("run")
+    op.drop_table("occurrence")
+    op.drop_index("ix_web_session_user_id", table_name="web_session")
+    op.drop_index("ix_web_session_expires_at", table_name="web_session")
+    op.drop_table("web_session")
+    op.drop_table("tenant_setting")
+    op.drop_index("ix_tenant_root_tenant_id", table_name="tenant_root")
+    op.drop_table("tenant_root")
+    op.drop_table("tenant_load")
+    op.drop_index("ix_schedule_tenant_id_id", table_name="schedule")
+    op.drop_index(
+        "ix_schedule_next_at",
+        table_name="schedule",
+        postgresql_where=sa.text("next_at IS NOT NULL AND paused_at IS NULL AND archived_at IS NULL AND problem = ''"),
+    )
+    op.drop_table("schedule")
+    op.drop_index("ix_membership_user_id", table_name="membership")
+    op.drop_table("membership")
+    op.drop_table("credential")
+    op.drop_index("uq_user_account_email", table_name="user_account")
+    op.drop_table("user_account")
+    op.drop_table("tenant")
+    op.drop_index("ix_process_seen_at", table_name="process")
+    op.drop_table("process")
+    op.drop_table("dispatch_clock")
+    op.drop_index("ix_audit_entry_tenant_id_id", table_name="audit_entry")
+    op.drop_table("audit_entry")
+    for name in ("app_tenant", "app_user", "app_is_system"):
+        op.execute(f"DROP FUNCTION {name}()")

@@ -1,0 +1,90 @@
+"""Gives tests the application on a migrated database of their own, emptied after each test."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+import sqlalchemy as sa
+from flask_migrate import upgrade
+
+from config.settings import Settings
+from dashboard.app import Dashboard, create_app
+from dashboard.core.tenancy import Tenant
+from dashboard.tenants.registry import forget_cached
+from tests.factories import make_tenant
+from tests.servers import PostgresAddress
+
+PLATFORM = "http://platform.test"
+KEPT = {"alembic_version", "dispatch_clock"}
+
+
+@pytest.fixture(scope="session")
+def environment(postgres: PostgresAddress, database: str, redis_url: str) -> dict[str, str]:
+    """The environment variables that start any of our processes on this test's database and broker."""
+    return {
+        "DATABASE_URL": postgres.url("app", database),
+        "SYSTEM_DATABASE_URL": postgres.url("system", database),
+        "OWNER_DATABASE_URL": postgres.url("owner", database),
+        "REDIS_URL": redis_url,
+        "SECRET_KEY": "a-secret-key-that-only-tests-know-0123456789",
+        "ENCRYPTION_KEYS": "MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE=",
+        "PLATFORM_ROOT": PLATFORM,
+        "LOG_FORMAT": "console",
+        "ALLOW_PRIVATE_NETWORKS": "1",
+        "LEASE_SECONDS": "4",
+        "HEARTBEAT_SECONDS": "1",
+        "SOFT_SHUTDOWN_SECONDS": "2",
+        "DATABASE_POOL_SIZE": "5",
+    }
+
+
+@pytest.fixture(scope="session")
+def settings(environment: dict[str, str]) -> Settings:
+    return Settings.from_env(environment)
+
+
+@pytest.fixture(scope="session")
+def migrated_app(settings: Settings) -> Dashboard:
+    app = create_app(settings)
+    app.testing = True
+    with app.app_context():
+        upgrade()
+    return app
+
+
+@pytest.fixture
+def app(migrated_app: Dashboard, postgres: PostgresAddress, database: str) -> Iterator[Dashboard]:
+    """The application; what a test leaves in the database is gone before the next one."""
+    yield migrated_app
+    engine = sa.create_engine(_superuser_url(postgres, database), poolclass=sa.NullPool)
+    with engine.begin() as connection:
+        tables = sorted(set(sa.inspect(connection).get_table_names()) - KEPT)
+        connection.execute(sa.text("SET session_replication_role = replica"))
+        for table in tables:
+            connection.execute(sa.text(f"DELETE FROM {table}"))
+    forget_cached(migrated_app)
+
+
+def _superuser_url(postgres: PostgresAddress, database: str) -> str:
+    return postgres.url("admin", database).replace("postgresql://", "postgresql+psycopg://")
+
+
+@pytest.fixture
+def acme(app: Dashboard) -> Tenant:
+    """A tenant with a host of its own, and an alias under a prefix of the platform's host."""
+    return make_tenant(
+        app, "acme", "https://jobs.acme.test", f"{PLATFORM}/acme", MAIL_SENDER="Acme <jobs@acme.test>", ACCENT_HUE=150
+    )
+
+
+@pytest.fixture
+def globex(app: Dashboard) -> Tenant:
+    """A tenant under a prefix of the platform's host."""
+    return make_tenant(app, "globex", f"{PLATFORM}/globex", MAIL_SENDER="Globex <mail@globex.test>", TIMEZONE="Asia/Tokyo")
+
+
+@pytest.fixture
+def initech(app: Dashboard) -> Tenant:
+    """A tenant on a port, under a prefix."""
+    return make_tenant(app, "initech", "http://initech.test:8080/ops", MAIL_SENDER="ops@initech.test")
