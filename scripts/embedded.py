@@ -455,6 +455,14 @@ def last_words(log: Path) -> str:
     return (fatal or lines or ["it said nothing"])[-1]
 
 
+def catch_farewell() -> Callable[[], bool]:
+    """Catch SIGTERM and SIGINT from now on; the answer tells whether one has come."""
+    received: list[int] = []
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda number, _frame: received.append(number))
+    return lambda: bool(received)
+
+
 def wait_until(condition: Callable[[], bool], *, timeout_s: float) -> bool:
     """Wait for a condition; whether it came true in time."""
     deadline = time.monotonic() + timeout_s
