@@ -175,9 +175,7 @@ def timeline(name: str) -> Timeline:
     by_lower = {known.lower(): known for known in zone_names()}
     close = difflib.get_close_matches(name.lower().replace(" ", "_"), by_lower, n=1)
     if not close:
-        raise RecurrenceError(
-            "timezone", f"There is no time zone “{name[:60]}”. Write one like Europe/Berlin, or UTC."
-        )
+        raise RecurrenceError("timezone", f"There is no time zone “{name[:60]}”. Write one like Europe/Berlin, or UTC.")
     fix = by_lower[close[0]]
     raise RecurrenceError("timezone", f"There is no time zone “{name[:60]}”. Did you mean {fix}?", fix)
 

@@ -159,10 +159,12 @@ def _wrong_number(fields: list[str]) -> RecurrenceError:
     if not fields:
         return _error("Write five fields: minute, hour, day of the month, month, day of the week.")
     if count == 6:
-        fix = " ".join(fields[1:])
+        fix = " ".join(fields[1:]).replace("?", "*")
         return _error(f"There are 6 fields, but seconds are not part of cron here. Write `{fix}`.", fix)
-    return _error(f"There {'is' if count == 1 else 'are'} {count} of the five fields: minute, hour, day of the month, "
-                  "month, day of the week.")
+    return _error(
+        f"There {'is' if count == 1 else 'are'} {count} of the five fields: minute, hour, day of the month, "
+        "month, day of the week."
+    )
 
 
 def _expand(fields: list[str], place: int, spread_key: str) -> str:
@@ -252,31 +254,36 @@ def _nth_problem(term: str, place: _Place) -> str:
 def _range_problem(base: str, step: str, place: _Place) -> tuple[str, str | None]:
     ends = base.split("-")
     numbers = [_number(end, place) for end in ends]
+    if len(ends) != 2 or not all(ends):
+        return f"`{base}` is not understood. Write a range as first-last.", None
     for end, number in zip(ends, numbers, strict=True):
         if number is None:
             return _value_problem(end, "", place)[0], None
-    if len(numbers) != 2:
-        return f"`{base}` is not understood. Write a range as first-last.", None
     first, last = (number for number in numbers if number is not None)
-    better = _around(first, last, int(step[1:] or 1), place)
+    values = _around(first, last, place)[:: int(step[1:] or 1)]
+    better = _spelled(values, () if base[0].isdigit() else place.names)
     return f"The range `{base}{step}` in the {place.title} runs backwards. Write `{better}`.", better
 
 
-def _around(first: int, last: int, step: int, place: _Place) -> str:
-    """A range across the end of the field, spelled so that cron accepts it: 22-2 becomes 22,23,0-2."""
+def _around(first: int, last: int, place: _Place) -> list[int]:
+    """The values of a range that runs across the end of the field."""
     top = 6 if place is _PLACES[4] else place.high
-    values = [*range(first, top + 1), *range(place.low, last + 1)][::step]
+    return [*range(first, top + 1), *range(place.low, last + 1)]
+
+
+def _spelled(values: list[int], names: tuple[str, ...]) -> str:
+    """Values in the order given, spelled so that cron accepts them: 22,23,0-2."""
     runs: list[list[int]] = []
     for value in values:
         if runs and value == runs[-1][-1] + 1:
             runs[-1].append(value)
         else:
             runs.append([value])
-    return ",".join(_run(run, place) for run in runs)
+    return ",".join(_run(run, names) for run in runs)
 
 
-def _run(values: list[int], place: _Place) -> str:
-    words = [place.names[value] if place.names else str(value) for value in values]
+def _run(values: list[int], names: tuple[str, ...]) -> str:
+    words = [names[value] if names else str(value) for value in values]
     return f"{words[0]}-{words[-1]}" if len(words) > 2 else ",".join(words)
 
 
@@ -290,7 +297,7 @@ def _value_problem(value: str, step: str, place: _Place) -> tuple[str, str | Non
         if len(value) > 3 and value.startswith(name) and name != "-":
             return f"`{value}` is not understood. Write `{name}`.", f"{name}{step}"
     if "L" in value or "W" in value:
-        where = "`L` and `LW` (last day, last weekday) go into the day of the month, `5L` (last Friday) into the weekday."
+        where = "`L` and `LW` (last day, last weekday) are days of the month, `5L` (last Friday) is a day of the week."
         return f"`{value}` is not understood in the {place.title}. {where}", None
     names = f" or a name from {place.names[1]} to {place.names[-1]}" if place.names else ""
     return f"`{value}` is not understood in the {place.title}. Write a number {bounds}{names}.", None

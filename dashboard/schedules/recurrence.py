@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
 from typing import Literal, get_args
 
@@ -12,16 +12,20 @@ from dashboard.schedules.civil import DAY, Timeline, timeline, to_datetime, to_i
 from dashboard.schedules.crontab import HORIZON_YEARS, Crontab, parse
 from dashboard.schedules.errors import RecurrenceError
 from dashboard.schedules.firing import Clock, Gap, Overlap, WallTimes
+from dashboard.schedules.notes import ClockChange, clock_changes, clock_note, missing_note
+from dashboard.schedules.phrases import describe, describe_interval, joined
 from dashboard.schedules.spread import jittered
 
-__all__ = ["Recurrence", "RecurrenceError", "jittered"]
+__all__ = ["ClockChange", "Fire", "Recurrence", "RecurrenceError", "Skip", "clock_changes", "jittered"]
 
 Kind = Literal["once", "interval", "cron"]
+SkipReason = Literal["dst_skip", "blackout"]
 
 MOST_CRONS = 5
 MOST_DATES = 1000
 LONGEST_INTERVAL = timedelta(days=36_600)
 
+_MOST_DATES_SPELLED = 3
 _HORIZON = HORIZON_YEARS * 366 * DAY
 _EARLIEST = to_instant(datetime(1900, 1, 1, tzinfo=UTC))
 _LATEST = to_instant(datetime(9900, 1, 1, tzinfo=UTC))
@@ -72,6 +76,25 @@ class _OneTime:
 
     def next_wall(self, wall: int) -> int | None:
         return self.wall if self.wall > wall else None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fire:
+    """One fire: the instant in UTC, the same on the schedule's clock, and what a clock change did to it (or None)."""
+
+    at: datetime
+    local: datetime
+    note: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Skip:
+    """`count` fires that a rule names and that do not happen, at `at` (UTC): the end of the gap or the skipped fire."""
+
+    at: datetime
+    reason: SkipReason
+    count: int
+    note: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -150,6 +173,76 @@ class Recurrence:
             yield fire
             fire = self.after(fire)
 
+    def notes(self, instant: datetime) -> str | None:
+        """What a clock change did to the fire at this instant, such as “02:30 does not exist, runs 03:00”; or None."""
+        return clock_note(self._clock, self._rules, to_instant(instant))
+
+    def preview(self, after: datetime, count: int = 10) -> list[Fire]:
+        """The next `count` fires later than `after`, found by the function that fires them."""
+        fires: list[Fire] = []
+        at = self.after(after)
+        while at is not None and len(fires) < count:
+            fires.append(Fire(at=at, local=at.astimezone(self._clock.timeline.zone), note=self.notes(at)))
+            at = self.after(at)
+        return fires
+
+    def skips(self, a: datetime, b: datetime) -> list[Skip]:
+        """What the rule names in (a, b] and does not fire, in order: times the clock skipped, and skipped dates."""
+        first, last = max(to_instant(a) + 1, self._bounds[0]), min(to_instant(b), self._bounds[1])
+        return sorted([*self._missing(first, last), *self._blacked_out(a, b)], key=lambda skip: skip.at)
+
+    def explain(self) -> str:
+        """The rule in plain words, such as “Every weekday at 09:00, Europe/Berlin time”."""
+        return f"{self._rule_words()}{self._limit_words()}"
+
+    def _missing(self, start: int, last: int) -> Iterator[Skip]:
+        while start <= last:
+            span = self._clock.timeline.span(start)
+            if span.gap and span.start == start and self._clock.drops(span):
+                walls = sorted({wall for rule in self._rules for wall in self._clock.swallowed(rule, span)})
+                if walls:
+                    at = to_datetime(start)
+                    yield Skip(at=at, reason="dst_skip", count=len(walls), note=missing_note(walls))
+            start = span.end
+
+    def _blacked_out(self, a: datetime, b: datetime) -> Iterator[Skip]:
+        if not self._skipped:
+            return
+        fires = set(self.between(a, b))
+        for at in replace(self, skip_dates=()).between(a, b):
+            if at not in fires:
+                day = at.astimezone(self._clock.timeline.zone)
+                yield Skip(at=at, reason="blackout", count=1, note=f"{day:%A %Y-%m-%d} is a skipped date")
+
+    def _rule_words(self) -> str:
+        if self.kind == "interval":
+            since = f", counted from {self.anchor.astimezone(UTC):%Y-%m-%d %H:%M} UTC" if self.anchor else ""
+            return f"{describe_interval(timedelta(seconds=self._grid[1]))}{since}"
+        if self.kind == "once":
+            return f"Once, on {self.once_local:%A %Y-%m-%d} at {self.once_local:%H:%M}, {self.timezone} time"
+        return f"{'; also '.join(self._cron_words())}, {self.timezone} time"
+
+    def _cron_words(self) -> list[str]:
+        first, *more = (describe(crontab) for crontab in self._crontabs())
+        return [first, *(words[0].lower() + words[1:] for words in more)]
+
+    def _limit_words(self) -> str:
+        parts = []
+        if self.start_at is not None:
+            parts.append(f"from {self._limit(self.start_at)}")
+        if self.end_at is not None:
+            parts.append(f"until {self._limit(self.end_at)}")
+        if self.skip_dates:
+            parts.append(f"not on {_dates(self.skip_dates)}")
+        if self.extra_dates:
+            parts.append(f"also on {_dates(self.extra_dates)}")
+        return "".join(f", {part}" for part in parts)
+
+    def _limit(self, limit: datetime | date) -> str:
+        if isinstance(limit, datetime):
+            return f"{limit.astimezone(self._clock.timeline.zone):%Y-%m-%d %H:%M}"
+        return f"{limit:%Y-%m-%d}"
+
     def _wall_times(self, added: frozenset[int]) -> tuple[WallTimes, ...]:
         if self.kind == "cron":
             days = tuple(sorted(added))
@@ -193,6 +286,12 @@ class Recurrence:
 def _check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
     if value not in choices:
         raise RecurrenceError(name, f"Choose one of {', '.join(choices)}.")
+
+
+def _dates(dates: Sequence[date]) -> str:
+    if len(dates) > _MOST_DATES_SPELLED:
+        return f"{len(dates)} dates"
+    return joined([day.isoformat() for day in sorted(dates)])
 
 
 def _days(name: str, dates: Sequence[date]) -> frozenset[int]:

@@ -11,9 +11,7 @@ def spread(key: str, size: int) -> int:
     return int.from_bytes(blake2b(key.encode(), digest_size=8).digest(), "big") % size
 
 
-def jittered(
-    schedule_key: str, nominal: datetime, jitter: timedelta, next_nominal: datetime | None
-) -> datetime:
+def jittered(schedule_key: str, nominal: datetime, jitter: timedelta, next_nominal: datetime | None) -> datetime:
     """The second in [nominal, next_nominal) at which an occurrence really starts; stable for the same arguments.
 
     The delay is below `jitter` and below the distance to the next occurrence (None: there is none), in whole seconds.
