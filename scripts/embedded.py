@@ -243,7 +243,7 @@ class PostgresServer(Server):
 
     def _initialise(self) -> None:
         """Run initdb, into a folder that gets its name only when it is complete."""
-        unfinished, password = self.folder / "data.new", self.folder / "admin-password"
+        unfinished, password = self.folder / "data.new", self.folder / "admin-password.new"
         shutil.rmtree(unfinished, ignore_errors=True)
         unfinished.mkdir(mode=0o700)
         password.unlink(missing_ok=True)
@@ -262,6 +262,9 @@ class PostgresServer(Server):
             )
         if done.returncode:
             raise ServerError(f"PostgreSQL's data folder could not be made: {last_words(self.log)}")
+        if self.account:
+            os.chown(password, os.geteuid(), os.getegid())
+        password.rename(self.folder / "admin-password")
         unfinished.rename(self.data)
 
     def _command(self) -> list[str]:
