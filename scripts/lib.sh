@@ -15,7 +15,8 @@ find_python() {
       return
     fi
   done
-  die "Python 3.11 or newer is needed and is not here (python3 is $(python3 -V 2>/dev/null || echo missing)):" \
+  candidate="${PYTHON:-python3}"
+  die "Python 3.11 or newer is needed and is not here ($candidate is $("$candidate" -V 2>/dev/null || echo missing)):" \
     "install it, or say where it is with PYTHON=/path/to/python."
 }
 

@@ -3,13 +3,13 @@
 import math
 import os
 import signal
+import socket
 import sys
 import time
 from collections.abc import Mapping
 from urllib.parse import unquote, urlsplit
 
 import psycopg
-import redis
 
 from scripts.embedded import (
     HOST,
@@ -26,6 +26,7 @@ from scripts.embedded import (
 
 # honcho kills whatever is left 5 s after the first process ended; stopping PostgreSQL takes up to half a second.
 PATIENCE_S = 4.5
+REDIS_PORT = 6379  # where a redis:// address without a port leads
 QUIET_S = 0.4  # a worker between two transactions may have no connection for a moment
 ROLE_URLS = dict(zip(ROLES, ("OWNER_DATABASE_URL", "SYSTEM_DATABASE_URL", "DATABASE_URL"), strict=True))
 
@@ -107,10 +108,10 @@ def problem_with(environment: Mapping[str, str]) -> str | None:
         psycopg.connect(database, connect_timeout=2).close()
     except psycopg.OperationalError as error:
         return f"The database of DATABASE_URL does not answer: {str(error).strip().splitlines()[-1]}"
+    broker = urlsplit(environment["REDIS_URL"])
     try:
-        with redis.Redis.from_url(environment["REDIS_URL"], socket_timeout=2) as client:
-            client.ping()
-    except redis.RedisError as error:
+        socket.create_connection((broker.hostname or HOST, broker.port or REDIS_PORT), timeout=2).close()
+    except OSError as error:
         return f"The broker of REDIS_URL does not answer: {error}"
     return None
 

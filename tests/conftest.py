@@ -1,11 +1,14 @@
 """Gives every test real servers: one PostgreSQL for the whole run, one database and one Valkey per xdist worker."""
 
+import os
 from collections.abc import Iterator
 from contextlib import ExitStack
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.chromium import MISSING, SUITE, find_chromium
 from tests.servers import PostgresAddress, temporary_postgres, temporary_valkey
 
 pytest_plugins = ("tests.application",)
@@ -28,10 +31,33 @@ def pytest_configure_node(node: Any) -> None:
     node.workerinput["postgres"] = {"port": address.port, "passwords": dict(address.passwords)}
 
 
+def pytest_ignore_collect(collection_path: Path) -> bool | None:
+    """Leave the browser suite out where there is no browser; continuous integration must have one."""
+    without = collection_path == SUITE and os.environ.get("CI") != "true" and not find_chromium()
+    return True if without else None
+
+
+@pytest.hookimpl(trylast=True)
 def pytest_unconfigure(config: pytest.Config) -> None:
-    """Stop what pytest_xdist_setupnodes started."""
+    """Stop what pytest_xdist_setupnodes started, and say as the last thing which suite did not run."""
     if _servers in config.stash:
         config.stash[_servers].close()
+    if not hasattr(config, "workerinput") and _asks_for_browser(config) and not find_chromium():
+        print(MISSING)
+
+
+def _asks_for_browser(config: pytest.Config) -> bool:
+    asked = [(config.invocation_params.dir / argument.partition("::")[0]).resolve() for argument in config.args]
+    return any(SUITE.is_relative_to(path) or path.is_relative_to(SUITE) for path in asked)
+
+
+@pytest.fixture(scope="session")
+def chromium() -> str:
+    """The path of the browser that playwright is to start."""
+    path = find_chromium()
+    if path is None:
+        pytest.fail(MISSING)
+    return path
 
 
 @pytest.fixture(scope="session")
