@@ -94,7 +94,7 @@ def requires(action: Action) -> Callable[[View], View]:
                 abort(404)
             if not require_binding().tenant.active or not can(action):
                 abort(403)
-            return current_app.ensure_sync(view)(*args, **kwargs)
+            return view(*args, **kwargs)
 
         return _declare(guarded, action.value)
 
@@ -112,7 +112,7 @@ def platform_owner(view: View) -> View:
             return cast(ResponseReturnValue, current_app.login_manager.unauthorized())  # type: ignore[attr-defined]
         if not current_user.is_platform_owner:
             abort(404)
-        return current_app.ensure_sync(view)(*args, **kwargs)
+        return view(*args, **kwargs)
 
     return _declare(guarded, "platform_owner")
 
@@ -124,7 +124,7 @@ def signed_in(view: View) -> View:
     def guarded(*args: Any, **kwargs: Any) -> ResponseReturnValue:
         if not current_user.is_authenticated:
             return cast(ResponseReturnValue, current_app.login_manager.unauthorized())  # type: ignore[attr-defined]
-        return current_app.ensure_sync(view)(*args, **kwargs)
+        return view(*args, **kwargs)
 
     return _declare(guarded, "signed_in")
 

@@ -1,0 +1,122 @@
+"""What may be done about people: create them, their passwords, their memberships; the caller's transaction, audited."""
+
+from __future__ import annotations
+
+import re
+from uuid import UUID
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Session, joinedload
+
+from dashboard.accounts.access import Role
+from dashboard.accounts.models import Credential, Membership, User
+from dashboard.accounts.passwords import check_new, hash_password
+from dashboard.audit.actions import record
+from dashboard.core.errors import InvalidInput, Refused
+from dashboard.tenants.models import TenantRecord
+
+EMAIL = re.compile(r"[^@\s\x00-\x1f,;<>\"]{1,64}@[^@\s\x00-\x1f,;<>\"]{1,190}")
+MAX_NAME_LENGTH = 80
+
+
+def create_user(session: Session, email: str, name: str, password: str, platform_owner: bool = False) -> User:
+    """Add a person who can sign in, and return them. Needs a system session.
+
+    Raises InvalidInput for an address that is malformed or taken, a name or a password that will not do.
+    """
+    email, name = email.strip(), name.strip()
+    if not EMAIL.fullmatch(email):
+        raise InvalidInput({"email": "Write an address like ada@acme.example."})
+    if not 1 <= len(name) <= MAX_NAME_LENGTH:
+        raise InvalidInput({"name": f"Give a name of 1 to {MAX_NAME_LENGTH} characters."})
+    if user_by_email(session, email) is not None:
+        raise InvalidInput({"email": f"{email} belongs to somebody already."})
+    password_hash = hash_password(check_new(password, email))
+    user = User(email=email, name=name, is_platform_owner=platform_owner)
+    session.add(user)
+    session.flush()
+    session.add(Credential(user_id=user.id, password_hash=password_hash))
+    record(session, "user.create", subject=("user", user.id, email), details={"platform_owner": platform_owner})
+    return user
+
+
+def set_password(session: Session, user: User, password: str) -> None:
+    """Give a person another password. Needs a system session; who calls it ends their sessions."""
+    password_hash = hash_password(check_new(password, user.email))
+    credential = session.get(Credential, user.id)
+    if credential is None:
+        session.add(Credential(user_id=user.id, password_hash=password_hash))
+    else:
+        credential.password_hash = password_hash
+    record(session, "user.password", subject=("user", user.id, user.email))
+
+
+def add_member(session: Session, email: str, slug: str, role: str) -> Membership:
+    """Make a person a member of a tenant with a role, or change the role they have. Needs a system session."""
+    user = user_by_email(session, email)
+    if user is None:
+        raise InvalidInput({"email": f"Nobody signs in as {email}. Create the person first."})
+    tenant = session.scalar(sa.select(TenantRecord).where(TenantRecord.slug == slug))
+    if tenant is None:
+        raise InvalidInput({"slug": f"There is no tenant {slug}."})
+    chosen = parse_role(role)
+    membership = session.get(Membership, (tenant.id, user.id))
+    if membership is None:
+        membership = Membership(tenant_id=tenant.id, user_id=user.id, role=chosen)
+        session.add(membership)
+    membership.role = chosen
+    record(
+        session,
+        "member.add",
+        subject=("user", user.id, user.email),
+        tenant_id=tenant.id,
+        details={"role": chosen.value},
+    )
+    return membership
+
+
+def change_role(session: Session, user_id: UUID, role: str) -> Membership:
+    """Change a member's role in the bound tenant. Raises Refused if nobody would be left to administer it."""
+    chosen = parse_role(role)
+    membership = _locked_member(session, user_id, stays_admin=chosen is Role.ADMIN)
+    details = {"before": membership.role, "after": chosen.value}
+    membership.role = chosen
+    record(session, "member.change", subject=("user", user_id, membership.user.email), details=details)
+    return membership
+
+
+def remove_member(session: Session, user_id: UUID) -> Membership:
+    """End a person's membership of the bound tenant. Raises Refused if nobody would be left to administer it."""
+    membership = _locked_member(session, user_id, stays_admin=False)
+    session.delete(membership)
+    record(
+        session, "member.remove", subject=("user", user_id, membership.user.email), details={"role": membership.role}
+    )
+    return membership
+
+
+def user_by_email(session: Session, email: str) -> User | None:
+    """Return who signs in with this address, in whatever case it is written."""
+    return session.scalar(sa.select(User).where(sa.func.lower(User.email) == email.strip().lower()))
+
+
+def parse_role(word: str) -> Role:
+    """Return the role. Raises InvalidInput for a word that is none."""
+    try:
+        return Role(word)
+    except ValueError:
+        raise InvalidInput({"role": f"Choose one of: {', '.join(Role)}."}) from None
+
+
+def _locked_member(session: Session, user_id: UUID, *, stays_admin: bool) -> Membership:
+    """Lock the bound tenant's members, so that two admins who demote each other do not both succeed."""
+    members = session.scalars(
+        sa.select(Membership).options(joinedload(Membership.user)).with_for_update(of=Membership)
+    ).all()
+    member = next((each for each in members if each.user_id == user_id), None)
+    if member is None:
+        raise Refused("This person is not a member any more.")
+    others = [each for each in members if each.role == Role.ADMIN and each.user_id != user_id]
+    if member.role == Role.ADMIN and not stays_admin and not others:
+        raise Refused("This is the only admin. Make somebody else an admin first.")
+    return member

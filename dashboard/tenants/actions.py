@@ -1,0 +1,157 @@
+"""What may be done to a tenant: create, suspend, resume, and set its options; the caller's transaction, audited."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+from uuid import UUID
+
+import sqlalchemy as sa
+from flask import Flask, current_app
+from pydantic import SecretStr
+from sqlalchemy import event
+from sqlalchemy.orm import Session
+
+from dashboard.audit.actions import record
+from dashboard.core import secrets
+from dashboard.core.clock import database_now
+from dashboard.core.errors import InvalidInput, Refused
+from dashboard.tenants.models import TenantRecord, TenantRoot, TenantSetting
+from dashboard.tenants.names import Place, check_root, check_slug
+from dashboard.tenants.options import TenantOption, option_for
+from dashboard.tenants.registry import forget_cached
+
+MAX_NAME_LENGTH = 80
+
+
+def create(session: Session, slug: str, name: str, roots: Sequence[str], timezone: str = "UTC") -> TenantRecord:
+    """Add a tenant mounted at `roots` (URLs, the canonical one first) and return its record.
+
+    Whoever creates it vouches for the roots: they count as verified. Needs a system session.
+    Raises InvalidInput for a slug, name, root or time zone that cannot be taken.
+    """
+    app = _app()
+    check_slug(app, slug, session.scalars(sa.select(TenantRecord.slug)))
+    name = name.strip()
+    if not 1 <= len(name) <= MAX_NAME_LENGTH:
+        raise InvalidInput({"name": f"Give a name of 1 to {MAX_NAME_LENGTH} characters."})
+    places = [_free_place(session, app, url) for url in roots]
+    if not places:
+        raise InvalidInput({"roots": "Give at least one root, like https://jobs.acme.example."})
+    tenant = TenantRecord(slug=slug, name=name)
+    session.add(tenant)
+    session.flush()
+    session.add_all(_root(tenant, position, place, session) for position, place in enumerate(places))
+    record(
+        session, "tenant.create", subject=("tenant", tenant.id, name), tenant_id=tenant.id, details={"roots": [*roots]}
+    )
+    set_option(session, tenant.id, "TIMEZONE", timezone)
+    return tenant
+
+
+def suspend(session: Session, tenant_id: UUID, reason: str) -> None:
+    """Stop a tenant: its pages say so and nothing of it runs until it is resumed. Needs a system session."""
+    tenant = _tenant(session, tenant_id)
+    if not tenant.is_active:
+        raise Refused(f"{tenant.name} is suspended already.")
+    if not reason.strip():
+        raise InvalidInput({"reason": "Say why: the tenant's people read it."})
+    tenant.suspended_at, tenant.suspended_reason = database_now(session), reason.strip()
+    _recorded(session, tenant, "tenant.suspend", {"reason": tenant.suspended_reason})
+
+
+def resume(session: Session, tenant_id: UUID) -> None:
+    """Let a suspended tenant work again. Needs a system session."""
+    tenant = _tenant(session, tenant_id)
+    if tenant.is_active:
+        raise Refused(f"{tenant.name} is not suspended.")
+    tenant.suspended_at, tenant.suspended_reason = None, ""
+    _recorded(session, tenant, "tenant.resume", {})
+
+
+def set_option(session: Session, tenant_id: UUID, key: str, value: object) -> None:
+    """Give one of the declared settings a value of the tenant's own.
+
+    `value` may be text as typed; raises InvalidInput, naming the key, for one that the setting does not take.
+    """
+    option = option_for(key)
+    parsed = option.parse(value)
+    setting = session.get(TenantSetting, (tenant_id, key))
+    before = setting.value if setting else None
+    if setting is None:
+        setting = TenantSetting(tenant_id=tenant_id, key=key)
+        session.add(setting)
+    if isinstance(parsed, SecretStr):
+        setting.value, setting.secret = None, secrets.encrypt(parsed.get_secret_value())
+    else:
+        setting.value, setting.secret = parsed, None
+    _record_option(session, tenant_id, "setting.change", option, {"before": before, "after": setting.value})
+
+
+def reset_option(session: Session, tenant_id: UUID, key: str) -> None:
+    """Let one of the settings follow the default again; does nothing where the tenant gave no value."""
+    option = option_for(key)
+    setting = session.get(TenantSetting, (tenant_id, key))
+    if setting is None:
+        return
+    session.delete(setting)
+    _record_option(session, tenant_id, "setting.reset", option, {"before": setting.value})
+
+
+def _app() -> Flask:
+    return current_app._get_current_object()  # type: ignore[attr-defined, no-any-return]
+
+
+def _free_place(session: Session, app: Flask, url: str) -> Place:
+    place = check_root(app, url)
+    taken = sa.select(TenantRoot.id).where(
+        TenantRoot.host == place.host,
+        TenantRoot.port.is_not_distinct_from(place.port),
+        TenantRoot.prefix == place.prefix,
+    )
+    if session.scalar(taken):
+        raise InvalidInput({"roots": f"{url} belongs to another tenant."})
+    return place
+
+
+def _root(tenant: TenantRecord, position: int, place: Place, session: Session) -> TenantRoot:
+    return TenantRoot(
+        tenant_id=tenant.id,
+        scheme=place.scheme,
+        host=place.host,
+        port=place.port,
+        prefix=place.prefix,
+        position=position,
+        verified_at=database_now(session),
+    )
+
+
+def _tenant(session: Session, tenant_id: UUID) -> TenantRecord:
+    tenant = session.get(TenantRecord, tenant_id, with_for_update=True)
+    if tenant is None:
+        raise Refused("This tenant has been deleted.")
+    return tenant
+
+
+def _recorded(session: Session, tenant: TenantRecord, action: str, details: dict[str, Any]) -> None:
+    record(session, action, subject=("tenant", tenant.id, tenant.name), tenant_id=tenant.id, details=details)
+    _forget_after_commit(session)
+
+
+def _record_option(
+    session: Session, tenant_id: UUID, action: str, option: TenantOption, details: dict[str, Any]
+) -> None:
+    record(
+        session,
+        action,
+        subject=("setting", None, option.key),
+        tenant_id=tenant_id,
+        details={} if option.secret else details,
+    )
+    _forget_after_commit(session)
+
+
+def _forget_after_commit(session: Session) -> None:
+    """Make this process see the change at once; the others see it when their cached record is stale."""
+    app = _app()
+    event.listen(session, "after_commit", lambda _: forget_cached(app), once=True)
