@@ -58,7 +58,7 @@ class Mount:
         first_segment = path.removeprefix("/").partition("/")[0]
         if first_segment in ANY_HOST:
             return None
-        host, port = _split_host(environ)
+        host, port = host_and_port(environ)
         resolver = resolver_of(self.app)
         roots = resolver.at_host(host, port)
         if not roots and (host, port) != self.platform_host:
@@ -128,7 +128,7 @@ def _enter(environ: WSGIEnvironment, prefix: str) -> None:
     environ["PATH_INFO"] = environ["PATH_INFO"].removeprefix(prefix)
 
 
-def _split_host(environ: WSGIEnvironment) -> tuple[str, int | None]:
+def host_and_port(environ: WSGIEnvironment) -> tuple[str, int | None]:
     """Return host and port as the client asked for them; empty for a Host that is no host."""
     netloc = get_host(environ["wsgi.url_scheme"], environ.get("HTTP_HOST"), None)
     try:
