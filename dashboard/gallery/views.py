@@ -117,7 +117,7 @@ def error(code: int) -> ResponseReturnValue:
 @blueprint.post("/posts")
 def create() -> ResponseReturnValue:
     """Take the sample form and say that it is wrong, as every invalid form is answered."""
-    return render_template("gallery/form.html", fields=FIELDS), 422
+    return fragment_or_page("gallery/form.html", "gallery/_form.html", status=422, fields=FIELDS)
 
 
 def _views() -> list[Link]:

@@ -5,18 +5,14 @@
   const on = (event, act, capture = false) => document.addEventListener(event, act, capture);
   const root = document.documentElement;
 
-  // Storage, blocked in some browsers.
   const stored = (key) => { try { return localStorage.getItem(key); } catch { return null; } };
   const store = (key, value) => { try { value ? localStorage.setItem(key, value) : localStorage.removeItem(key); } catch { /* keep going */ } };
 
   function flash(message, tone = "info") {
-    const region = find("#flashes");
-    const note = find("#flash-template")?.content.firstElementChild.cloneNode(true);
-    if (!note || !region) return;
-    note.classList.replace("tone-info", `tone-${tone}`);
+    const note = find(`#flash-${tone}`).content.firstElementChild.cloneNode(true);
     note.querySelector(".flash-text").textContent = message;
-    region.append(note);
-    note.scrollIntoView({ block: "nearest" });
+    find("#toasts").append(note);
+    if (tone === "ok") setTimeout(() => note.remove(), 8000);
   }
   on("flash", (event) => flash(event.detail.message, event.detail.tone));
 
@@ -59,11 +55,11 @@
     else if (ctx.response.status !== 422) flash(reason(ctx.text), "bad");
   });
   function reason(html) {
-    const message = new DOMParser().parseFromString(html ?? "", "text/html").querySelector("[data-message]");
-    return message?.textContent.trim() || "That did not work. Reload the page and try again.";
+    const page = new DOMParser().parseFromString(html ?? "", "text/html");
+    return page.querySelector("[data-message]")?.textContent.trim() || "That did not work. Reload the page and try again.";
   }
   on("visibilitychange", () => {
-    if (!document.hidden) for (const panel of document.querySelectorAll("[data-live][hx-get]")) {
+    for (const panel of document.hidden ? [] : document.querySelectorAll("[data-live][hx-get]")) {
       healthOf(panel).resumeAt = 0;
       window.htmx?.trigger(panel, "every", {}, false);
     }
@@ -73,8 +69,9 @@
   function ago(then) {
     const seconds = Math.round((Date.now() - then) / 1000);
     const size = Math.abs(seconds);
-    const [unit, length] = [["s", 1], ["min", 60], ["h", 3600], ["d", 86400]].findLast(([, from]) => size >= from) ?? ["s", 1];
-    return size < 1 ? "now" : seconds < 0 ? `in ${Math.floor(size / length)} ${unit}` : `${Math.floor(size / length)} ${unit} ago`;
+    const [unit, length] = [["d", 86400], ["h", 3600], ["min", 60], ["s", 1]].find(([, from]) => size >= from) ?? ["s", 1];
+    const amount = `${Math.floor(size / length)} ${unit}`;
+    return size < 1 ? "now" : seconds < 0 ? `in ${amount}` : `${amount} ago`;
   }
   function refreshTimes() {
     for (const time of document.querySelectorAll("time[data-ago]")) {
@@ -89,59 +86,50 @@
   on("submit", (event) => {
     const form = event.target, { submitter } = event;
     const question = submitter?.dataset.confirm ?? form.dataset.confirm;
-    if (question && !sure.delete(form)) return stop(event), ask(question, form, submitter);
+    if (question && !sure.delete(form)) { stop(event); ask(question, form, submitter); return; }
     if ((submitter?.formMethod || form.method) !== "post") return;
-    if (form.ariaBusy === "true") return stop(event);
+    if (form.ariaBusy === "true") { stop(event); return; }
     form.ariaBusy = "true";
     setTimeout(() => release(form), 10000); // A download answers without leaving the page.
   }, true);
   const stop = (event) => { event.preventDefault(); event.stopImmediatePropagation(); };
-  const release = (form) => form?.removeAttribute("aria-busy");
+  const release = (form) => form.removeAttribute("aria-busy");
   on("htmx:finally:request", (event) => release(event.detail.ctx.sourceElement));
   window.addEventListener("pageshow", () => document.querySelectorAll("form[aria-busy]").forEach(release));
   function ask(question, form, submitter) {
     const dialog = find("#confirm");
-    find("#confirm-text").textContent = question;
-    dialog.querySelector("[data-go]").lastChild.textContent = submitter?.textContent.trim() || "Continue";
+    dialog.querySelector("p").textContent = question;
+    dialog.querySelector("[data-go] span").textContent = `Yes, ${submitter?.textContent.trim().toLowerCase() || "continue"}`;
     dialog.returnValue = "cancel";
     dialog.onclose = () => { if (dialog.returnValue === "go") { sure.add(form); form.requestSubmit(submitter); } };
     dialog.showModal();
   }
 
-  // Clicks, by data attribute.
+  // Clicks and changes, by data attribute.
   const clicks = {
     open: (element) => document.getElementById(element.dataset.open)?.showModal(),
     close: (element) => element.closest("dialog").close(),
     dismiss: (element) => element.closest(".flash").remove(),
-    copy: (element) => navigator.clipboard.writeText(element.dataset.copy).then(() => { element.dataset.copied = ""; say("Copied"); setTimeout(() => delete element.dataset.copied, 1500); }),
-    themeChoice: (element) => { store("theme", element.dataset.themeChoice); showChoices(); },
-    zoneChoice: (element) => { store("zone", element.dataset.zoneChoice); showChoices(); location.reload(); },
+    copy: async (element) => {
+      await navigator.clipboard.writeText(element.dataset.copy);
+      element.dataset.copied = "";
+      setTimeout(() => delete element.dataset.copied, 1500);
+      say("Copied");
+    },
   };
   on("click", (event) => {
-    for (const [name, act] of Object.entries(clicks)) {
-      const element = event.target.closest?.(`[data-${name.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)}]`);
-      if (element) act(element);
-    }
+    const element = event.target.closest("[data-open], [data-close], [data-dismiss], [data-copy]");
+    for (const name of Object.keys(element?.dataset ?? {})) clicks[name]?.(element);
   });
   on("change", ({ target }) => {
-    if (target.matches("[data-check-all]")) for (const box of document.getElementsByName(target.dataset.checkAll)) box.checked = target.checked;
-    if (target.matches("[data-submit]")) target.form.requestSubmit();
-    if (target.matches("[data-shortcuts]")) store("shortcuts", target.checked ? "" : "off");
+    const { checkAll, submit, shortcuts } = target.dataset;
+    if (checkAll) for (const box of document.getElementsByName(checkAll)) box.checked = target.checked;
+    if (submit !== undefined) target.form.requestSubmit();
+    if (shortcuts !== undefined) store("shortcuts", target.checked ? "" : "off");
   });
-  on("input", ({ target }) => {
-    if (target.matches("textarea") && !CSS.supports("field-sizing", "content")) { target.style.height = "auto"; target.style.height = `${target.scrollHeight + 2}px`; }
+  on("input", ({ target: { style, scrollHeight, tagName } }) => {
+    if (tagName === "TEXTAREA" && !CSS.supports("field-sizing", "content")) style.height = `${scrollHeight + 2}px`;
   });
-
-  // Theme and zone: the theme is the browser's (and Flower's), the zone is a cookie that the server reads.
-  function showChoices() {
-    const theme = stored("theme") ?? "auto", zone = stored("zone") ?? "tenant";
-    theme === "auto" ? delete root.dataset.theme : (root.dataset.theme = theme);
-    store("flower-theme", theme === "auto" ? "" : theme);
-    const name = { tenant: "", UTC: "UTC", mine: Intl.DateTimeFormat().resolvedOptions().timeZone }[zone];
-    document.cookie = `zone=${name}; path=/; SameSite=Lax; max-age=${name ? 31536000 : 0}`;
-    for (const button of document.querySelectorAll("[data-theme-choice]")) button.ariaPressed = String(button.dataset.themeChoice === theme);
-    for (const button of document.querySelectorAll("[data-zone-choice]")) button.ariaPressed = String(button.dataset.zoneChoice === zone);
-  }
 
   // Keys: "/" searches, "?" explains, "g" and a letter go somewhere.
   let going = 0;
@@ -158,5 +146,4 @@
   root.classList.toggle("no-clipboard", !navigator.clipboard);
   for (const box of document.querySelectorAll("[data-shortcuts]")) box.checked = stored("shortcuts") !== "off";
   find("[data-focus]")?.focus();
-  showChoices();
 })();

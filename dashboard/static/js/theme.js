@@ -1,7 +1,35 @@
-// Applies the stored theme before the first paint; loaded blocking, in <head>.
+// The display of this browser: its theme, applied before the first paint (loaded blocking, in <head>), and its zone.
 (() => {
-  try {
-    const theme = localStorage.getItem("theme");
-    if (theme === "light" || theme === "dark") document.documentElement.dataset.theme = theme;
-  } catch { /* Storage is blocked: the browser's own preference decides. */ }
+  "use strict";
+  const root = document.documentElement;
+  const stored = (key, otherwise) => { try { return localStorage.getItem(key) ?? otherwise; } catch { return otherwise; } };
+  const store = (key, value) => { try { value ? localStorage.setItem(key, value) : localStorage.removeItem(key); } catch { /* for this page only */ } };
+
+  function apply(theme) {
+    if (theme === "auto") delete root.dataset.theme;
+    else root.dataset.theme = theme;
+  }
+  function mark() {
+    const chosen = { themeChoice: stored("theme", "auto"), zoneChoice: stored("zone", "tenant") };
+    for (const button of document.querySelectorAll("[data-theme-choice], [data-zone-choice]"))
+      for (const [name, value] of Object.entries(button.dataset))
+        if (name in chosen) button.setAttribute("aria-pressed", String(value === chosen[name]));
+  }
+  document.addEventListener("click", ({ target }) => {
+    const { themeChoice: theme, zoneChoice: zone } = target.closest("[data-theme-choice], [data-zone-choice]")?.dataset ?? {};
+    if (theme) {
+      store("theme", theme);
+      store("flower-theme", theme === "auto" ? "" : theme); // Flower's own key and its word for auto: none.
+      apply(theme);
+    }
+    if (zone) {
+      const name = { tenant: "", UTC: "UTC", mine: Intl.DateTimeFormat().resolvedOptions().timeZone }[zone];
+      document.cookie = `zone=${name}; path=/; SameSite=Lax; max-age=${name ? 31536000 : 0}`; // The server writes the times.
+      store("zone", zone);
+      location.reload();
+    }
+    mark();
+  });
+  document.addEventListener("DOMContentLoaded", mark);
+  apply(stored("theme", "auto"));
 })();
