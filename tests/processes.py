@@ -52,13 +52,13 @@ class RunningProcess:
         if text not in self.output():
             raise AssertionError(self._silence(text))
 
-    def signal(self, number: signal.Signals) -> None:
+    def send(self, number: signal.Signals) -> None:
         if self.is_running:
             self.popen.send_signal(number)
 
     def stop(self, number: signal.Signals = signal.SIGTERM, deadline: float = STOP_SECONDS) -> None:
         """Ask it to end and wait; after `deadline` seconds end it as a crash does."""
-        self.signal(number)
+        self.send(number)
         try:
             self.popen.wait(deadline)
         except subprocess.TimeoutExpired:
@@ -66,7 +66,7 @@ class RunningProcess:
 
     def kill(self) -> None:
         """End it as a crash does (SIGKILL); its children are left to find out by themselves."""
-        self.signal(signal.SIGKILL)
+        self.send(signal.SIGKILL)
         self.popen.wait()
 
     def kill_group(self) -> None:
