@@ -159,6 +159,10 @@ _AND = r"(?:\s*,\s*and\s+|\s*,\s*|\s*&\s*|\s+and\s+)"
 _TIME = r"(?:noon|midnight|midday|\d{1,2}(?:[:.]\d{2})?\s*(?:am|pm)?(?:\s+o'clock)?)"
 _CLEAR_TIME = r"(?:noon|midnight|midday|\d{1,2}[:.]\d{2}\s*(?:am|pm)?|\d{1,2}\s*(?:am|pm))"
 _TIMES = re.compile(rf"(?:^|\s|,)(?:at\s+({_TIME}(?:{_AND}{_TIME})*)|({_CLEAR_TIME}(?:{_AND}{_CLEAR_TIME})*))$")
+_TWO_MEANINGS = re.compile(
+    r"\b(?:every|each) (?:(?:second|third|fourth|fifth|\d+(?:st|nd|rd|th)) \w*|other \w+)day\b"
+    r"(?! of (?:the|every|each|a) month)"
+)
 _COUNT = rf"(?:(\d{{1,6}}|other|{'|'.join(_NUMBERS)})\s+)?"
 _PERIOD = re.compile(rf"(?:every|each)\s+{_COUNT}(second|minute|min|hour|day|week)s?(?:\s*,)?(?:\s+(?:on\s+)?(.+))?")
 _OF_MONTH = r"(?:\s+(?:of\s+)?(?:the|every|each|a)\s+month|\s+of\s+month|\s+monthly)?"
@@ -176,10 +180,9 @@ def parse_phrase(text: str) -> Phrase:
     if words.startswith("@") or re.fullmatch(r"[\d*h]\S*(?: \S+){4}", words):
         parse(words)
         return Phrase(kind="cron", crons=(words.upper() if words[0] != "@" else words,))
-    if re.match(r"every (second|other) \w+day", words) and "month" not in words:
+    if _TWO_MEANINGS.search(words):
         raise RecurrenceError(
-            "phrase",
-            f"“{text.strip()}” can mean two things. Write “second Friday of the month”, or take an interval of 14 days.",
+            "phrase", f"“{text.strip()}” can mean two things. Add “of the month”, or choose an interval of some days."
         )
     return (_periodic(words) or _dated(words) if words else None) or _not_understood(text)
 

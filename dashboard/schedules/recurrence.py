@@ -299,7 +299,7 @@ def _days(name: str, dates: Sequence[date]) -> frozenset[int]:
         raise RecurrenceError(name, f"Give at most {MOST_DATES} dates.")
     if any(isinstance(day, datetime) or not isinstance(day, date) for day in dates):
         raise RecurrenceError(name, "Give dates without a time of day.")
-    return frozenset((day - _FIRST_DAY).days for day in dates)
+    return frozenset(map(_day, dates))
 
 
 def _once(local: datetime | None) -> int:
@@ -307,8 +307,6 @@ def _once(local: datetime | None) -> int:
         raise RecurrenceError("once_local", "Give the date and time at which it runs.")
     if local.tzinfo is not None:
         raise RecurrenceError("once_local", "Give the time as the local clock shows it, without an offset.")
-    if local.microsecond:
-        raise RecurrenceError("once_local", "Give a time in whole seconds.")
     return to_wall(local)
 
 
@@ -328,28 +326,32 @@ def _bounds(start: datetime | date | None, end: datetime | date | None, zone: Ti
     """The first and the last instant at which anything may fire."""
     first, last = _EARLIEST, _LATEST
     if isinstance(start, datetime):
-        first = _instant("start_at", start)
+        first = _instant("start_at", start) + bool(start.microsecond)
     elif start is not None:
-        first = _midnights(start, zone)[0]
+        first = _midnights(_day(start), zone)[0]
     if isinstance(end, datetime):
         last = _instant("end_at", end)
     elif end is not None:
-        last = _midnights(end + timedelta(days=1), zone)[-1] - 1
+        last = _midnights(_day(end) + 1, zone)[-1] - 1
     if last < first:
         raise RecurrenceError("end_at", "The end lies before the start. Choose a later end.")
     return max(first, _EARLIEST), min(last, _LATEST)
 
 
 def _instant(name: str, moment: datetime) -> int:
+    """The second in which the moment lies."""
     if moment.tzinfo is None:
         raise RecurrenceError(name, "Give a time with its offset from UTC.")
-    if moment.microsecond:
-        raise RecurrenceError(name, "Give a time in whole seconds.")
     return to_instant(moment)
 
 
-def _midnights(day: date, zone: Timeline) -> tuple[int, ...]:
+def _day(day: date) -> int:
+    """The number of days since 1970-01-01."""
+    return (day - _FIRST_DAY).days
+
+
+def _midnights(day: int, zone: Timeline) -> tuple[int, ...]:
     """The instants at which a local day begins: two if the clock is put back across midnight."""
-    wall = min(max((day - _FIRST_DAY).days * DAY, _EARLIEST), _LATEST)
+    wall = min(max(day * DAY, _EARLIEST), _LATEST)
     opened = zone.gap_end(wall)
     return zone.passes(wall) if opened is None else (opened.start,)

@@ -1,0 +1,122 @@
+"""Pins the plain words that are understood, and the words in which a rule is told."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+
+from dashboard.schedules.crontab import parse
+from dashboard.schedules.errors import RecurrenceError
+from dashboard.schedules.phrases import Phrase, describe, describe_interval, parse_phrase
+
+HOUR = timedelta(hours=1)
+
+
+@pytest.mark.parametrize(
+    ("text", "crons"),
+    [
+        ("weekdays at 9", ["0 9 * * 1-5"]),
+        ("Every weekday at 9 and 17:30", ["0 9 * * 1-5", "30 17 * * 1-5"]),
+        ("every day at 9 and 17", ["0 9,17 * * *"]),
+        ("daily at 5:15pm", ["15 17 * * *"]),
+        ("every day", ["0 0 * * *"]),
+        ("weekends at 10am", ["0 10 * * 0,6"]),
+        ("every Monday and Tuesday at 9:30", ["30 9 * * 1,2"]),
+        ("mondays, wednesdays, and fridays at 17.15", ["15 17 * * 1,3,5"]),
+        ("mon-fri 9am", ["0 9 * * 1-5"]),
+        ("friday to monday at noon", ["0 12 * * 0,1,5,6"]),
+        ("9am every weekday", ["0 9 * * 1-5"]),
+        ("at 9 o'clock on tuesdays", ["0 9 * * 2"]),
+        ("monthly on the 15th at 9", ["0 9 15 * *"]),
+        ("the 1st and 15th at noon", ["0 12 1,15 * *"]),
+        ("monthly on the first Monday at 9", ["0 9 * * 1#1"]),
+        ("last Friday 17:00", ["0 17 * * 5L"]),
+        ("every month on the last friday at 17:00", ["0 17 * * 5L"]),
+        ("second tuesday of each month at 10:00", ["0 10 * * 2#2"]),
+        ("last day of month", ["0 0 L * *"]),
+        ("last day of the month at noon", ["0 12 L * *"]),
+        ("monthly on the last weekday at 17:00", ["0 17 LW * *"]),
+        ("1 January at 8", ["0 8 1 1 *"]),
+        ("on December 31st at 23:59", ["59 23 31 12 *"]),
+        ("quarterly at 6", ["0 6 1 1,4,7,10 *"]),
+        ("weekly on friday at 9", ["0 9 * * 5"]),
+        ("hourly", ["0 * * * *"]),
+        ("noon", ["0 12 * * *"]),
+        ("midnight", ["0 0 * * *"]),
+        ("every minute", ["* * * * *"]),
+        ("every 15 minutes", ["*/15 * * * *"]),
+        ("every 10 minutes on weekdays", ["*/10 * * * 1-5"]),
+        ("every 2 hours", ["0 */2 * * *"]),
+        ("0 9 * * 1-5", ["0 9 * * 1-5"]),
+        ("@daily", ["@daily"]),
+    ],
+)
+def test_common_phrases_become_expressions(text, crons):
+    assert parse_phrase(text) == Phrase(kind="cron", crons=tuple(crons))
+
+
+@pytest.mark.parametrize(
+    ("text", "every"),
+    [
+        ("every 7 minutes", HOUR * 7 / 60),
+        ("every 90 minutes", HOUR * 1.5),
+        ("every 24 hours", HOUR * 24),
+        ("every three days", HOUR * 72),
+        ("every other week", HOUR * 24 * 14),
+        ("every 30 seconds", HOUR / 120),
+    ],
+)
+def test_periods_that_no_expression_holds_become_intervals(text, every):
+    assert parse_phrase(text) == Phrase(kind="interval", every=every)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "is not understood. Write for example"),
+        ("now and then", "“now and then” is not understood"),
+        ("every day at 25", "“25” is not a time of day"),
+        ("daily at 13pm", "“13pm” is not a time of day"),
+        ("the 40th at 9", "There is no day 40 in a month"),
+        ("first weekday at 9", "Only the last weekday of a month"),
+        ("every second friday at 9", "can mean two things"),
+        ("every 3 days at 9", "Leave out “at 9”"),
+        ("every 0 minutes", "is not understood"),
+        ("x" * 201, "at most 200 characters"),
+    ],
+)
+def test_other_words_are_answered_with_a_sentence(text, message):
+    with pytest.raises(RecurrenceError, match=message) as caught:
+        parse_phrase(text)
+    assert caught.value.field == "phrase"
+
+
+@pytest.mark.parametrize(
+    ("expression", "words"),
+    [
+        ("0 9 * * 1-5", "Every weekday at 09:00"),
+        ("0 9,17 * * *", "Every day at 09:00 and 17:00"),
+        ("5 4 * * sun", "Every Sunday at 04:05"),
+        ("0 10 * * 0,6", "Every Saturday and Sunday at 10:00"),
+        ("0 17 * * 5L", "On the last Friday of every month at 17:00"),
+        ("0 9 * * MON#2", "On the second Monday of every month at 09:00"),
+        ("0 0 LW * *", "On the last weekday of every month at 00:00"),
+        ("0 12 1,15,22 * *", "On the 1st, 15th and 22nd of every month at 12:00"),
+        ("0 12 29 2 *", "On the 29th of February at 12:00"),
+        ("*/15 * * * *", "Every 15 minutes"),
+        ("0 */6 * * 1-5", "Every 6 hours, every weekday"),
+        ("* * * * *", "Every minute"),
+        ("*/7 * * * *", "Every seventh minute of every hour"),
+        ("0 0 13 * FRI", "At 00:00 on the 13th day of month and on Friday"),
+    ],
+)
+def test_expressions_are_told_in_plain_words(expression, words):
+    assert describe(parse(expression)) == words
+
+
+def test_intervals_are_told_in_the_largest_unit_that_fits():
+    assert describe_interval(HOUR * 48) == "Every 48 hours"
+    assert describe_interval(HOUR * 1.5) == "Every 90 minutes"
+    assert describe_interval(timedelta(minutes=1)) == "Every minute"
+    assert describe_interval(timedelta(seconds=61)) == "Every 61 seconds"
