@@ -16,6 +16,8 @@ from dashboard.accounts.access import Action
 from dashboard.audit import models as _audit
 from dashboard.core import links
 from dashboard.emails import models as _emails
+from dashboard.gallery import views as gallery
+from dashboard.jobs import registry as job_types
 from dashboard.runs import models as _runs
 from dashboard.schedules import models as _schedules
 from dashboard.tenants import models as _tenants
@@ -56,8 +58,11 @@ def init_app(app: Flask, settings: Settings) -> None:
     """Register every feature with the app."""
     options.init_app(app)
     registry.init_app(app, settings)
+    job_types.load_plugins(settings.plugins)
     for blueprint in BLUEPRINTS:
         app.register_blueprint(blueprint)
+    if settings.development:
+        app.register_blueprint(gallery.blueprint)
     for group in COMMANDS:
         app.cli.add_command(group)
 
