@@ -9,8 +9,10 @@ from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+import structlog
 from flask import Flask, request
-from werkzeug.exceptions import HTTPException, MisdirectedRequest, NotFound
+from sqlalchemy.exc import SQLAlchemyError
+from werkzeug.exceptions import HTTPException, MisdirectedRequest, NotFound, ServiceUnavailable
 from werkzeug.sansio.utils import get_host
 
 from dashboard.core.ids import new_id
@@ -25,8 +27,12 @@ HOST_MOUNTS = frozenset({"static", "flower", "healthz", "readyz", "metrics"})
 ANY_HOST = HOST_MOUNTS - {"flower"}
 """Those that answer whatever Host a probe or a proxy sends."""
 
+log = structlog.get_logger(__name__)
+
 _REFUSAL = "stationmaster.refusal"
 REQUEST_ID = "stationmaster.request_id"
+KNOWN_HOST = "stationmaster.host"
+"""The host a request came to, if it is one of ours and sessions may live there; absent for probes and refusals."""
 
 
 class Mount:
@@ -40,16 +46,22 @@ class Mount:
         self.wsgi_app = wsgi_app
         platform = urlsplit(app.config["PLATFORM_ROOT"])
         self.platform_host = (platform.hostname or "", normal_port(platform.port))
+        self.platform_scheme = platform.scheme
         self.platform_prefix = platform.path
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         environ[REQUEST_ID] = new_id()
+        # A root is a whole path: what a server in front took for its own prefix is put back before it is looked up.
+        environ["PATH_INFO"] = environ.get("SCRIPT_NAME", "") + environ["PATH_INFO"]
         environ["SCRIPT_NAME"] = ""
         binding = None
         try:
             binding = self._mount(environ)
         except HTTPException as refusal:
             environ[_REFUSAL] = refusal
+        except SQLAlchemyError:
+            log.warning("host_lookup_failed", exc_info=True)
+            environ[_REFUSAL] = ServiceUnavailable()
         with bound(binding):
             return _BoundBody(self.wsgi_app(environ, start_response), binding)
 
@@ -61,8 +73,11 @@ class Mount:
         host, port = host_and_port(environ)
         resolver = resolver_of(self.app)
         roots = resolver.at_host(host, port)
-        if not roots and (host, port) != self.platform_host:
+        at_platform = (host, port) == self.platform_host
+        if not roots and not at_platform:
             raise MisdirectedRequest(f"No tenant is served at {host or 'this address'}.")
+        environ[KNOWN_HOST] = host
+        environ["wsgi.url_scheme"] = self.platform_scheme if at_platform else roots[0][0].scheme
         if first_segment in HOST_MOUNTS:
             return None
         for root, tenant_id in roots:
@@ -73,7 +88,7 @@ class Mount:
                 _enter(environ, root.prefix)
                 environ["wsgi.url_scheme"] = root.scheme
                 return Binding.of(tenant, root.id, request_id=environ[REQUEST_ID])
-        if (host, port) != self.platform_host or not starts_with(path, self.platform_prefix):
+        if not at_platform or not starts_with(path, self.platform_prefix):
             raise NotFound
         _enter(environ, self.platform_prefix)
         return None
@@ -104,7 +119,7 @@ class _BoundBody:
 def init_app(app: Flask) -> None:
     """Put the mount around `app`, and let refused requests through to its error pages."""
     app.wsgi_app = Mount(app, app.wsgi_app)  # type: ignore[method-assign]
-    app.before_request(_refuse)
+    app.before_request_funcs.setdefault(None, []).insert(0, _refuse)  # before forms' tokens are looked at
 
 
 def _refuse() -> None:

@@ -47,7 +47,7 @@ class SendingCelery(Celery):
         if binding is not None:
             return {**headers, HEADER: pack(binding, self.header_key)}
         running = get_current_task()
-        carried = (running.request.headers or {}).get(HEADER) if running else None
+        carried = None if running is None else (running.request.headers or {}).get(HEADER)
         if carried:
             return {**headers, HEADER: carried}
         if tenantless or name.startswith(CELERY_OWN):

@@ -1,0 +1,1 @@
+"""The worker: Celery with the dashboard's application inside, and each task at its tenant's address."""

@@ -1,0 +1,270 @@
+"""Rebuild a tenant's context around each task: the two roads in.
+
+A message brings its context in one signed header (`dashboard.core.carriage`), written at the two roads out:
+`Celery.send_task` (`dashboard.core.sending`) and `Task.apply` here. It is read at `Task.__call__`, in the lifecycle
+hooks, and in the consumer's `Request`. Never in signals: Celery swallows their exceptions, so they would fail open.
+"""
+
+from __future__ import annotations
+
+import inspect
+import io
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from functools import wraps
+from typing import TYPE_CHECKING, Any, ClassVar, cast
+
+import flask
+import structlog
+from celery import Task
+from celery._state import get_current_task
+from celery.exceptions import Ignore, Reject, Retry
+from celery.worker.request import Request
+from flask.sessions import SessionMixin
+
+from config.settings import Settings
+from dashboard.core.carriage import HEADER, unpack
+from dashboard.core.errors import NoTenant, StationmasterError
+from dashboard.core.mounting import REQUEST_ID
+from dashboard.core.sending import CELERY_OWN, SendingCelery
+from dashboard.core.tenancy import DEFAULT_PORTS, Binding, bound, current_binding
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import WSGIEnvironment
+
+log = structlog.get_logger(__name__)
+
+HOOKS = ("before_start", "on_success", "on_failure", "on_retry", "after_return")
+TASK_ID = "stationmaster.task_id"
+"""The key of the rebuilt environ that names the task; a browser's request has none."""
+
+CONTEXTS_ARE_ONE = "ctx" in inspect.signature(flask.Flask.process_response).parameters
+"""From Flask 3.2 on a request context is an application context with a request."""
+
+
+class CarriedSession(dict[str, Any], SessionMixin):
+    """A task's own session: empty, writable, neither opened from a store nor saved to one."""
+
+    modified = False
+
+
+class TenantRequest(Request):
+    """A message as the worker's main process sees it: time limits and lost workers call hooks and errbacks there.
+
+    Nothing here raises: an exception in the consumer would end the worker, for all tenants.
+    """
+
+    def on_timeout(self, soft: bool, timeout: float) -> None:
+        self._for_the_tenant(super().on_timeout, soft, timeout)
+
+    def on_failure(self, exc_info: Any, send_failed_event: bool = True, return_ok: bool = False) -> None:
+        self._for_the_tenant(super().on_failure, exc_info, send_failed_event, return_ok)
+
+    def _announce_revoked(self, *args: Any) -> None:
+        self._for_the_tenant(super()._announce_revoked, *args)  # type: ignore[misc]
+
+    def _announce_cancelled(self, *args: Any, **options: Any) -> None:
+        self._for_the_tenant(super()._announce_cancelled, *args, **options)  # type: ignore[misc]
+
+    def _for_the_tenant(self, method: Callable[..., Any], *args: Any, **options: Any) -> None:
+        try:
+            with bound(self._binding()):
+                method(*args, **options)
+        except Exception:
+            log.exception("consumer_failed", task=self.name, task_id=self.id)
+
+    def _binding(self) -> Binding | None:
+        app = cast(TenantCelery, self.app)
+        try:
+            return app.binding_in(self.request_dict)
+        except StationmasterError:
+            return None
+
+
+class TenantTask(Task[Any, Any]):
+    """A task that runs in the context its message brings: the tenant bound, a request at the tenant's root open.
+
+    `tenantless = True` (an option of the task decorator) is for housekeeping: it never gets a tenant, only the
+    application's context. Any other task is refused where no tenant is known.
+    """
+
+    abstract = True
+    tenantless: ClassVar[bool] = False
+    Request = TenantRequest  # type: ignore[assignment]
+    throws = (StationmasterError,)
+
+    app: TenantCelery
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        for name in HOOKS:  # Celery calls them before and after __call__
+            hook = getattr(cls, name)
+            if hook is not getattr(Task, name) and not hasattr(hook, "in_context"):
+                setattr(cls, name, _in_context(hook))
+
+    def apply(self, args: Any = None, kwargs: Any = None, *positional: Any, **options: Any) -> Any:
+        options["headers"] = self.app.with_context(options.get("headers"), self.name, self.tenantless)
+        return super().apply(args, kwargs, *positional, **options)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        message: Any = self.request
+        is_plain_call = message.called_directly or message._protected
+        if is_plain_call and flask.has_app_context():
+            if not self._may_do_without_tenant and current_binding() is None:
+                raise NoTenant(f"{self.name} was called with no tenant bound.")
+            return super().__call__(*args, **kwargs)
+        with ExitStack() as stack:
+            stack.enter_context(self._context())
+            if is_plain_call:  # an errback: the worker calls it inline, outside every context
+                return super().__call__(*args, **kwargs)
+            message._protected = 1  # as Celery marks a message whose body has begun
+            return self.run(*args, **kwargs)
+
+    @property
+    def _may_do_without_tenant(self) -> bool:
+        return self.tenantless or self.name.startswith(CELERY_OWN)
+
+    def _context(self) -> Any:
+        """Return the context for this message. Raises what refuses it, after a line in the log."""
+        try:
+            binding = self._binding()
+        except StationmasterError as refusal:
+            self._refuse(refusal)
+            raise
+        if binding is None:
+            return self.app.flask_app.app_context()
+        return rebuilt(self.app.flask_app, binding, self.name, self.request.id)
+
+    def _binding(self) -> Binding | None:
+        """Return what the message brings; a call without a message takes what is bound, or the running task's."""
+        if self.tenantless:
+            return None
+        binding = None
+        if not self.request.called_directly:
+            binding = self.app.binding_in(self.request.headers)
+        elif current_binding() is not None:
+            binding = current_binding()
+        elif (running := get_current_task()) is not None:
+            binding = self.app.binding_in(running.request.headers)
+        if binding is None and not self._may_do_without_tenant:
+            raise NoTenant(f"{self.name} came with no tenant header.")
+        return binding
+
+    def _refuse(self, refusal: StationmasterError) -> None:
+        """Log it, and let the message start nothing: what it would publish could bring no tenant either."""
+        message = self.request
+        log.warning("message_refused", task=self.name, task_id=message.id, reason=str(refusal))
+        if not message.called_directly:
+            message.callbacks = message.errbacks = message.chain = message.chord = None
+
+
+class TenantCelery(SendingCelery):
+    """The worker's Celery: its tasks run inside `flask_app`, each in the context of its message's tenant."""
+
+    task_cls = TenantTask  # type: ignore[assignment]
+
+    def __init__(self, flask_app: flask.Flask, settings: Settings, **options: Any) -> None:
+        super().__init__(settings, **options)
+        self.flask_app = flask_app
+
+    def binding_in(self, headers: Any) -> Binding | None:
+        """Return what a message's headers bind, None where they have no header of ours.
+
+        Raises BadHeader or GoneTenant for one that binds nothing.
+        """
+        value = (headers or {}).get(HEADER)
+        return None if value is None else unpack(self.flask_app, value, self.header_key)
+
+
+def _in_context(hook: Callable[..., Any]) -> Callable[..., Any]:
+    """Return the hook for the message's tenant; it is left out, with a line in the log, for a refused message."""
+
+    @wraps(hook)
+    def in_context(self: TenantTask, *args: Any, **kwargs: Any) -> Any:
+        if flask.has_request_context() and flask.request.environ.get(TASK_ID, ...) == self.request.id:
+            return hook(self, *args, **kwargs)
+        try:
+            context = self._context()
+        except StationmasterError:
+            return None
+        with context:
+            return hook(self, *args, **kwargs)
+
+    in_context.in_context = True  # type: ignore[attr-defined]
+    return in_context
+
+
+@contextmanager
+def rebuilt(app: flask.Flask, binding: Binding, task: str, task_id: str | None) -> Iterator[None]:
+    """Bind the tenant and open a request of its own at its root, whatever is active outside.
+
+    At the end after_request and teardown functions run, once, on an empty response: 200, 202 for a retry, 500.
+    """
+    tokens = structlog.contextvars.bind_contextvars(task=task, task_id=task_id)
+    try:
+        with bound(binding), _request(app, binding, task_id) as respond:
+            try:
+                yield
+            except BaseException as error:
+                _respond_to_failure(respond, error)
+                raise
+            respond(200)
+    finally:
+        structlog.contextvars.reset_contextvars(**tokens)
+
+
+def _respond_to_failure(respond: Callable[[int], None], error: BaseException) -> None:
+    """Run the after_request functions; a failure of theirs must not hide the task's own."""
+    try:
+        respond(202 if isinstance(error, (Retry, Ignore, Reject)) else 500)
+    except Exception:
+        log.exception("after_request_failed")
+
+
+@contextmanager
+def _request(app: flask.Flask, binding: Binding, task_id: str | None) -> Iterator[Callable[[int], None]]:
+    """Open the request, with `g` and `db.session` of its own, and yield what ends it with a status.
+
+    The one place that knows which Flask this is.
+    """
+    context = app.request_context(_environ(binding, task_id))
+    context._session = CarriedSession()
+    leading = (context,) if CONTEXTS_ARE_ONE else ()
+
+    def respond(status: int) -> None:
+        app.process_response(*leading, app.response_class(status=status))  # type: ignore[call-arg]
+
+    with ExitStack() as stack:
+        if not CONTEXTS_ARE_ONE:  # or a live request's application context would be shared
+            stack.enter_context(app.app_context())
+        stack.enter_context(context)
+        yield respond
+
+
+def _environ(binding: Binding, task_id: str | None) -> WSGIEnvironment:
+    """Return what a WSGI server would say of a GET of the root's first page."""
+    root = binding.root
+    environ: WSGIEnvironment = {
+        "REQUEST_METHOD": "GET",
+        "SCRIPT_NAME": root.prefix,
+        "PATH_INFO": "/",
+        "QUERY_STRING": "",
+        "SERVER_NAME": root.host,
+        "SERVER_PORT": str(root.port or DEFAULT_PORTS[root.scheme]),
+        "SERVER_PROTOCOL": "HTTP/1.1",
+        "HTTP_HOST": root.netloc,
+        "REMOTE_ADDR": "",
+        "wsgi.version": (1, 0),
+        "wsgi.url_scheme": root.scheme,
+        "wsgi.input": io.BytesIO(),
+        "wsgi.errors": sys.stderr,
+        "wsgi.multithread": True,
+        "wsgi.multiprocess": True,
+        "wsgi.run_once": False,
+        REQUEST_ID: binding.request_id,
+        TASK_ID: task_id,
+    }
+    if binding.locale:
+        environ["HTTP_ACCEPT_LANGUAGE"] = binding.locale
+    return environ

@@ -1,0 +1,1 @@
+"""The tasks that workers know by name; importing this package registers them."""
