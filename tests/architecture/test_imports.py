@@ -24,7 +24,7 @@ for name in sys.argv[1:]:
 sys.exit("not importable alone: " + ", ".join(failed) if failed else 0)
 """
 # These are programs: importing them starts the application from the environment.
-PROGRAMS = {"config.gunicorn", "dashboard.wsgi", "worker.main"}
+PROGRAMS = {"config.flower", "config.gunicorn", "dashboard.wsgi", "worker.main"}
 
 
 def test_every_module_imports_alone() -> None:
