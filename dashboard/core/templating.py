@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
-from pathlib import Path
 from zoneinfo import ZoneInfo
 
 from flask import Flask, current_app, has_request_context, request
@@ -15,9 +14,9 @@ from markupsafe import Markup
 
 from dashboard.core import formats
 from dashboard.core.clock import utc_now, zone_names
+from dashboard.core.links import STATIC
 from dashboard.core.vocabulary import state_word
 
-STATIC = Path(__file__).parent.parent / "static"
 ZONE_COOKIE = "zone"
 """The viewer's choice of zone, written by app.js; empty or absent means the tenant's."""
 

@@ -11,6 +11,7 @@ from flask import Blueprint, abort, render_template, request
 from flask.typing import ResponseReturnValue
 from werkzeug.exceptions import default_exceptions
 
+from dashboard.accounts.access import public
 from dashboard.core.clock import utc_now
 from dashboard.core.htmx import Live, fragment_or_page
 from dashboard.core.vocabulary import DELIVERY_WORDS, FLEET_WORDS, PEOPLE_WORDS, RUN_WORDS, SCHEDULE_WORDS
@@ -76,6 +77,7 @@ FIELDS = (
 
 
 @blueprint.get("/")
+@public
 def index() -> ResponseReturnValue:
     """Render the gallery; its live panel polls this same address."""
     return fragment_or_page(
@@ -101,12 +103,14 @@ def index() -> ResponseReturnValue:
 
 
 @blueprint.get("/empty")
+@public
 def empty() -> ResponseReturnValue:
     """Render what a page without anything on it looks like."""
     return render_template("gallery/empty.html")
 
 
 @blueprint.get("/errors/<int:code>")
+@public
 def error(code: int) -> ResponseReturnValue:
     """Answer with that error, to see its page and how a live panel bears it."""
     if code in default_exceptions:
@@ -115,6 +119,7 @@ def error(code: int) -> ResponseReturnValue:
 
 
 @blueprint.post("/posts")
+@public
 def create() -> ResponseReturnValue:
     """Take the sample form and say that it is wrong, as every invalid form is answered."""
     return fragment_or_page("gallery/form.html", "gallery/_form.html", status=422, fields=FIELDS)
