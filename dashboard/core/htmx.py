@@ -33,7 +33,7 @@ def wants_fragment(request: Request) -> bool:
 
 
 def fragment_or_page(
-    page: str, fragment: str, *, status: int = 200, tag: str | None = None, **context: object
+    page: str, fragment: str, /, *, status: int = 200, tag: str | None = None, **context: object
 ) -> Response:
     """Render `fragment` for htmx and `page` for everybody else, from the same context.
 
@@ -43,7 +43,7 @@ def fragment_or_page(
     return uncached(make_response(render_template(name, **context), status), tag)
 
 
-def fragment_or_redirect(fragment: str, url: str, **context: object) -> Response:
+def fragment_or_redirect(fragment: str, url: str, /, **context: object) -> Response:
     """After an act: render `fragment` for htmx, else lead the browser to `url` (303)."""
     if wants_fragment(request):
         return uncached(make_response(render_template(fragment, **context)))

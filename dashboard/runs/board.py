@@ -1,0 +1,244 @@
+"""What the runs pages need: the filter, a keyset page of rows, capped counts and the panel's version."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any, Self
+from uuid import UUID
+
+import sqlalchemy as sa
+from flask import url_for
+from sqlalchemy.orm import load_only
+
+from dashboard.core.clock import utc_now
+from dashboard.core.orm import db
+from dashboard.core.paging import cursor
+from dashboard.core.tenancy import current_tenant
+from dashboard.runs.models import Run, RunEvent, RunLog, TenantLoad
+from dashboard.runs.states import (
+    ACTIVE_STATES,
+    ADMITTED,
+    CANCELLED,
+    PROBLEM_STATES,
+    READY,
+    RETRYING,
+    RUN_STATES,
+    RUNNING,
+    SCHEDULED,
+    SKIPPED,
+    SUCCEEDED,
+)
+
+PAGE = 50
+COUNT_CAP = 1000
+LOG_LINES = 500
+
+VIEWS: Mapping[str, tuple[str, frozenset[str]]] = {
+    "": ("All", frozenset(RUN_STATES)),
+    "scheduled": ("Scheduled", frozenset({SCHEDULED})),
+    "running": ("Running", frozenset({READY, ADMITTED, RUNNING})),
+    "retrying": ("Retrying", frozenset({RETRYING})),
+    "failed": ("Failed", PROBLEM_STATES),
+    "succeeded": ("Succeeded", frozenset({SUCCEEDED})),
+    "stopped": ("Stopped", frozenset({CANCELLED, SKIPPED})),
+}
+"""The tabs of the list: the word in the address, the label, and the states behind it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunFilter:
+    """Which runs a list shows; built from the address, and turned back into one."""
+
+    view: str = ""
+    text: str = ""
+    schedule: UUID | None = None
+    before: UUID | None = None
+
+    @classmethod
+    def from_args(cls, args: Mapping[str, str]) -> Self:
+        """Read the query; what makes no sense is left out, so that an old link still opens."""
+        view = args.get("state", "")
+        return cls(
+            view=view if view in VIEWS else "",
+            text=args.get("q", "").strip()[:100],
+            schedule=cursor(args.get("schedule")),
+            before=cursor(args.get("before")),
+        )
+
+    def to_params(self, **changes: Any) -> dict[str, Any]:
+        """Return the query of this filter with `changes`; a changed filter starts at the newest row."""
+        wanted = replace(self, **{"before": None, **changes})
+        params = {"state": wanted.view, "q": wanted.text, "schedule": wanted.schedule, "before": wanted.before}
+        return {name: str(value) for name, value in params.items() if value}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tab:
+    """One view of the list; `count` is None for the one that counts everything."""
+
+    label: str
+    url: str
+    active: bool
+    count: str | None
+    tone: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunsBoard:
+    """A page of the list."""
+
+    filter: RunFilter
+    rows: Sequence[Run]
+    older: UUID | None
+    counts: Mapping[str, int]
+
+    @property
+    def has_active(self) -> bool:
+        """Whether something moves, or starts soon enough that the panel must look often to show it."""
+        moving = ACTIVE_STATES - {SCHEDULED, RETRYING}
+        return any(self.counts[state] for state in moving) or any(
+            is_waiting(run) and starts_soon(run) for run in self.rows
+        )
+
+    @property
+    def is_filtered(self) -> bool:
+        return bool(self.filter.to_params())
+
+    @property
+    def tabs(self) -> list[Tab]:
+        return [
+            Tab(
+                label=label,
+                url=url_for("runs.index", **self.filter.to_params(view=view)),
+                active=self.filter.view == view,
+                count=capped(sum(self.counts[state] for state in states)) if view else None,
+                tone="bad" if view == "failed" and any(self.counts[state] for state in states) else None,
+            )
+            for view, (label, states) in VIEWS.items()
+        ]
+
+    @property
+    def older_url(self) -> str | None:
+        return url_for("runs.index", **self.filter.to_params(before=self.older)) if self.older else None
+
+    @property
+    def newest_url(self) -> str | None:
+        return url_for("runs.index", **self.filter.to_params()) if self.filter.before else None
+
+    @property
+    def status(self) -> str:
+        """What a screen reader is told when it changes."""
+        failed = sum(self.counts[state] for state in PROBLEM_STATES)
+        return f"{self.counts[RUNNING]} running, {capped(failed)} failed"
+
+
+def runs_board(run_filter: RunFilter, *, page: int = PAGE) -> RunsBoard:
+    """Load one page of the bound tenant's runs, newest first."""
+    query = sa.select(Run).options(load_only(*_LIST_COLUMNS)).order_by(Run.id.desc()).limit(page + 1)
+    if run_filter.view:
+        query = query.where(Run.state.in_(VIEWS[run_filter.view][1]))
+    if run_filter.text:
+        pattern = "%" + run_filter.text.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_") + "%"
+        query = query.where(Run.name.ilike(pattern) | Run.job_type.ilike(pattern) | Run.error_message.ilike(pattern))
+    if run_filter.schedule:
+        query = query.where(Run.schedule_id == run_filter.schedule)
+    if run_filter.before:
+        query = query.where(Run.id < run_filter.before)
+    rows = db.session.scalars(query).all()
+    older = rows[page - 1].id if len(rows) > page else None
+    return RunsBoard(filter=run_filter, rows=rows[:page], older=older, counts=state_counts())
+
+
+_LIST_COLUMNS = (
+    Run.name,
+    Run.job_type,
+    Run.state,
+    Run.reason,
+    Run.attempt,
+    Run.max_attempts,
+    Run.not_before,
+    Run.created_at,
+    Run.started_at,
+    Run.finished_at,
+    Run.cancel_requested_at,
+    Run.progress_done,
+    Run.progress_total,
+    Run.progress_note,
+    Run.error_message,
+    Run.schedule_id,
+    Run.tenant_id,
+)
+
+
+def state_counts() -> dict[str, int]:
+    """Count the bound tenant's runs by state, each up to COUNT_CAP + 1, so that a long history costs nothing."""
+    states = sa.func.unnest(sa.bindparam("states", list(RUN_STATES), type_=sa.ARRAY(sa.Text))).column_valued("state")
+    some = (
+        sa.select(sa.literal(1))
+        .where(Run.tenant_id == current_tenant().id, Run.state == states)
+        .limit(COUNT_CAP + 1)
+        .correlate(states)
+        .subquery()
+    )
+    count = sa.select(sa.func.count()).select_from(some).scalar_subquery()
+    return {state: number for state, number in db.session.execute(sa.select(states, count))}
+
+
+def panel_version() -> str:
+    """Return the number that rises with every change of the bound tenant's runs: one integer read."""
+    return str(db.session.scalar(sa.select(TenantLoad.version)) or 0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunPage:
+    """One run with its timeline and its log."""
+
+    run: Run
+    events: Sequence[RunEvent]
+    log: Sequence[RunLog]
+
+    @property
+    def is_final(self) -> bool:
+        return self.run.state not in ACTIVE_STATES
+
+    @property
+    def waits(self) -> bool:
+        """Whether it starts only later, so that looking often shows nothing new."""
+        return is_waiting(self.run) and not starts_soon(self.run)
+
+
+def run_page(run_id: UUID) -> RunPage | None:
+    """Load a run of the bound tenant with its events and its last log lines, or None."""
+    run = db.session.get(Run, run_id)
+    if run is None:
+        return None
+    events = db.session.scalars(sa.select(RunEvent).where(RunEvent.run_id == run_id).order_by(RunEvent.id)).all()
+    newest = sa.select(RunLog).where(RunLog.run_id == run_id).order_by(RunLog.id.desc()).limit(LOG_LINES)
+    return RunPage(run=run, events=events, log=db.session.scalars(newest).all()[::-1])
+
+
+def is_waiting(run: Run) -> bool:
+    """Whether the run waits for a moment, not for a worker."""
+    return run.state in {SCHEDULED, RETRYING}
+
+
+def starts_soon(run: Run) -> bool:
+    """Whether the moment it waits for is close enough to look often."""
+    return run.not_before is not None and (run.not_before - utc_now()).total_seconds() < SOON_SECONDS
+
+
+SOON_SECONDS = 90
+
+
+def duration_of(run: Run, now: datetime) -> float | None:
+    """Return how many seconds the run has worked, or None before it started."""
+    if run.started_at is None:
+        return None
+    return ((run.finished_at or now) - run.started_at).total_seconds()
+
+
+def capped(count: int) -> str:
+    """Write a count that was only counted up to the cap."""
+    return f"{COUNT_CAP:,}+" if count > COUNT_CAP else f"{count:,}"

@@ -1,0 +1,45 @@
+"""Say in words what the ledger keeps in codes; the filters of the runs pages."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from uuid import UUID
+
+from flask import Flask
+
+from dashboard.core.templating import display_zone
+from dashboard.runs.models import RunLog
+
+REASONS = {
+    "overlap": "The run before it was still going.",
+    "paused": "The schedule was paused.",
+    "blackout": "The date is one on which the schedule does not run.",
+    "missed_window": "It was too late: older than the catch-up window.",
+    "coalesced": "A later one ran in its place.",
+    "limit": "The schedule's limit of runs was reached.",
+    "expired": "It could not start before it expired.",
+    "dst_skip": "The clock skipped this time.",
+    "invalid": "The schedule could not run as it stood.",
+}
+"""What an operator reads for each reason of a skip."""
+
+
+def init_app(app: Flask) -> None:
+    """Add the filters."""
+    app.jinja_env.filters.update(short_id=short_id, reason_words=reason_words, log_text=log_text)
+
+
+def short_id(run_id: UUID) -> str:
+    """Return the end of the id, which tells runs of one moment apart."""
+    return f"#{run_id.hex[-6:]}"
+
+
+def reason_words(reason: str) -> str:
+    """Return the sentence for a reason; a reason that is a sentence already stands as it is."""
+    return REASONS.get(reason, reason)
+
+
+def log_text(lines: Iterable[RunLog]) -> str:
+    """Write log lines as text, in the viewer's zone: 09:15:51 WARNING  what happened."""
+    zone = display_zone()
+    return "\n".join(f"{line.at.astimezone(zone):%H:%M:%S} {line.level.upper():<8} {line.text}" for line in lines)

@@ -1,0 +1,245 @@
+"""What operators do to schedules; each act is one transaction with its audit line."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID, uuid4
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Session
+
+from dashboard.audit.actions import record
+from dashboard.core.clock import database_now
+from dashboard.core.errors import InvalidInput, Refused
+from dashboard.core.orm import db
+from dashboard.core.tenancy import require_binding
+from dashboard.jobs.registry import UnknownJobType, job_type
+from dashboard.runs.ledger import cancel
+from dashboard.runs.load import SCHEDULES, notify
+from dashboard.runs.models import Run
+from dashboard.runs.states import WAITING_STATES
+from dashboard.schedules.launching import launch
+from dashboard.schedules.models import Occurrence, Schedule
+from dashboard.schedules.planner import resume as end_pause
+from dashboard.schedules.recurrence import Recurrence, RecurrenceError
+from dashboard.schedules.timing import recurrence_of, rewind
+
+LEAST_INTERVAL = timedelta(seconds=60)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScheduleDraft:
+    """What an operator wants of a schedule; `params` as `jobs.params.dump` stores them, durations in seconds.
+
+    The other fields are as in `models.Schedule`, and not yet checked.
+    """
+
+    name: str
+    note: str = ""
+    job_type: str
+    params: dict[str, Any]
+    kind: str
+    crons: list[str]
+    every_seconds: int | None = None
+    once_local: datetime | None = None
+    timezone: str = ""
+    catchup: str = "latest"
+    overlap: str = "skip"
+    max_attempts: int | None = None
+
+
+TIMING = frozenset({"kind", "crons", "every_seconds", "once_local", "timezone"})
+"""Fields whose change moves the next fire."""
+
+
+def create(draft: ScheduleDraft) -> Schedule:
+    """Save a new schedule and wake the planner. Raises InvalidInput naming each field to mend."""
+    session = db.session
+    now = database_now(session())
+    binding = require_binding()
+    user = binding.actor.id if binding.actor.kind == "user" else None
+    schedule = Schedule(
+        tenant_id=binding.tenant.id, owner_id=user, context_root_id=binding.root.id, context_locale=binding.locale
+    )
+    _apply(schedule, draft, now)
+    session.add(schedule)
+    session.flush()
+    _commit(session(), "schedule.create", schedule)
+    return schedule
+
+
+def update(schedule: Schedule, draft: ScheduleDraft, *, rev: int) -> None:
+    """Save changes; new timing counts from now and never fires at the save.
+
+    Raises InvalidInput for bad fields, Refused if somebody saved since `rev`.
+    """
+    session = db.session
+    session.refresh(schedule, with_for_update=True)
+    _refuse_archived(schedule)
+    if schedule.rev != rev:
+        raise Refused("Somebody changed this schedule since you opened it. Load it again, then make your change.")
+    changed = sorted(
+        field.name for field in fields(draft) if getattr(schedule, field.name) != getattr(draft, field.name)
+    )
+    cursor = schedule.cursor, schedule.next_at
+    _apply(schedule, draft, database_now(session()))
+    if not TIMING & set(changed) and not schedule.problem:
+        schedule.cursor, schedule.next_at = cursor
+    schedule.problem = ""
+    schedule.rev += 1
+    _commit(session(), "schedule.update", schedule, changed=changed)
+
+
+def pause(schedule: Schedule, *, reason: str, until: datetime | None = None) -> None:
+    """Plan nothing until somebody resumes it, or until `until`. Raises Refused if it is paused already."""
+    session = db.session
+    session.refresh(schedule, with_for_update=True)
+    _refuse_archived(schedule)
+    if schedule.paused_at is not None:
+        raise Refused("This schedule is paused already.")
+    now = database_now(session())
+    if until is not None and until <= now:
+        raise InvalidInput({"until": "Give a time that is still to come."})
+    actor = require_binding().actor
+    schedule.paused_at, schedule.paused_until, schedule.paused_reason = now, until, reason
+    schedule.paused_by_id = actor.id if actor.kind == "user" else None
+    _commit(session(), "schedule.pause", schedule, reason=reason)
+
+
+def resume(schedule: Schedule) -> None:
+    """Go on from now; what was missed is listed as skipped. Raises Refused if it is not paused."""
+    session = db.session
+    session.refresh(schedule, with_for_update=True)
+    _refuse_archived(schedule)
+    if schedule.paused_at is None:
+        raise Refused("This schedule is not paused.")
+    end_pause(session(), schedule, database_now(session()))
+    _commit(session(), "schedule.resume", schedule)
+
+
+def archive(schedule: Schedule) -> None:
+    """Stop it for good: a run that works goes on, waiting ones are cancelled, its history stays."""
+    session = db.session
+    session.refresh(schedule, with_for_update=True)
+    _refuse_archived(schedule)
+    schedule.archived_at = database_now(session())
+    waiting = session.scalars(
+        sa.select(Run).where(Run.schedule_id == schedule.id, Run.state.in_(WAITING_STATES)).with_for_update()
+    ).all()
+    for run in waiting:
+        cancel(session(), run, note="Its schedule was archived.", actor=require_binding().actor)
+    _commit(session(), "schedule.archive", schedule, cancelled=len(waiting))
+
+
+def restore(schedule: Schedule) -> None:
+    """Bring an archived schedule back, paused, so that nothing fires before somebody looked at it."""
+    session = db.session
+    session.refresh(schedule, with_for_update=True)
+    if schedule.archived_at is None:
+        raise Refused("This schedule is not archived.")
+    now = database_now(session())
+    schedule.archived_at = None
+    schedule.paused_at = schedule.cursor = now
+    schedule.paused_reason = "Restored from the archive."
+    _commit(session(), "schedule.restore", schedule)
+
+
+def run_now(schedule: Schedule, *, token: str = "") -> Run:
+    """Run it once more, now; its next fire stays. A second call with the same `token` returns the same run.
+
+    Raises Refused if the schedule is archived or its job type or parameters are no longer valid.
+    """
+    session = db.session
+    session.refresh(schedule, with_for_update=True)
+    _refuse_archived(schedule)
+    key = f"manual:{token or uuid4()}"
+    known = session.scalar(
+        sa.select(Run)
+        .join(Occurrence, Occurrence.id == Run.occurrence_id)
+        .where(Occurrence.schedule_id == schedule.id, Occurrence.occurrence == key)
+    )
+    if known is not None:
+        return known
+    occurrence = Occurrence(schedule_id=schedule.id, occurrence=key, decision="run", rev=schedule.rev)
+    session.add(occurrence)
+    session.flush()
+    actor = require_binding().actor
+    try:
+        run = launch(session(), schedule, occurrence, not_before=None, actor=actor, lane="interactive")
+    except (UnknownJobType, InvalidInput) as error:
+        session.rollback()
+        raise Refused(f"{error} Edit the schedule, then run it.") from error
+    _commit(session(), "schedule.run_now", schedule, run_id=str(run.id))
+    return run
+
+
+def get(schedule_id: UUID) -> Schedule | None:
+    """Return the bound tenant's schedule, or None."""
+    return db.session.get(Schedule, schedule_id)
+
+
+def _apply(schedule: Schedule, draft: ScheduleDraft, now: datetime) -> None:
+    """Check the draft whole, so that all its problems are told at once, then put it on the schedule."""
+    errors: dict[str, str] = {}
+    if not draft.name.strip():
+        errors["name"] = "Give the schedule a name."
+    version = _check_params(draft, errors)
+    for field in fields(draft):
+        setattr(schedule, field.name, getattr(draft, field.name))
+    schedule.name = draft.name.strip()
+    schedule.job_version = version
+    if schedule.kind == "interval" and (schedule.anchor is None or "every_seconds" in errors):
+        schedule.anchor = now
+    _check_timing(schedule, draft, now, errors)
+    if errors:
+        db.session.rollback()
+        raise InvalidInput(errors)
+
+
+def _check_params(draft: ScheduleDraft, errors: dict[str, str]) -> int:
+    """Return the version of the job type that the parameters were checked against."""
+    try:
+        kind = job_type(draft.job_type)
+        kind.load_params(draft.params, kind.version)
+    except UnknownJobType as error:
+        errors["job_type"] = str(error)
+    except InvalidInput as error:
+        errors.update(error.errors)
+    else:
+        return kind.version
+    return 1
+
+
+def _check_timing(schedule: Schedule, draft: ScheduleDraft, now: datetime, errors: dict[str, str]) -> None:
+    zone: str = require_binding().settings["TIMEZONE"]
+    if draft.kind == "interval" and draft.every_seconds and draft.every_seconds < LEAST_INTERVAL.total_seconds():
+        errors["every"] = "Give a period of at least one minute."
+    try:
+        rewind(schedule, zone, now)
+    except RecurrenceError as error:
+        errors[error.field] = str(error)
+        return
+    if schedule.next_at is None and "every" not in errors:
+        errors["once_local" if draft.kind == "once" else "crons"] = (
+            "This time has passed. Choose a later one, or send it now instead."
+            if draft.kind == "once"
+            else "This never fires again."
+        )
+
+
+def recurrence(schedule: Schedule) -> Recurrence:
+    """Return when the bound tenant's schedule fires. Raises RecurrenceError for a rule that makes no sense."""
+    return recurrence_of(schedule, require_binding().settings["TIMEZONE"])
+
+
+def _refuse_archived(schedule: Schedule) -> None:
+    if schedule.archived_at is not None:
+        raise Refused("This schedule is archived. Restore it first.")
+
+
+def _commit(session: Session, action: str, schedule: Schedule, **details: Any) -> None:
+    record(session, action, subject=("schedule", schedule.id, schedule.name), details=details)
+    notify(session, SCHEDULES)
+    session.commit()

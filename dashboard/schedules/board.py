@@ -1,0 +1,272 @@
+"""What the schedules pages need: rows with their last outcomes, a schedule with its history, and previews."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+import sqlalchemy as sa
+from flask import url_for
+
+from dashboard.accounts.models import User
+from dashboard.core.clock import utc_now
+from dashboard.core.orm import db
+from dashboard.core.paging import cursor
+from dashboard.core.tenancy import require_binding
+from dashboard.runs.board import Tab
+from dashboard.runs.models import Run
+from dashboard.schedules.actions import recurrence
+from dashboard.schedules.models import Occurrence, Schedule
+from dashboard.schedules.notes import ClockChange
+from dashboard.schedules.recurrence import Fire, Recurrence, RecurrenceError, clock_changes
+
+PAGE = 50
+LAST_OUTCOMES = 10
+FIRES = 10
+HISTORY = 30
+
+VIEWS = {
+    "": "Current",
+    "paused": "Paused",
+    "attention": "Need attention",
+    "completed": "Completed",
+    "archived": "Archived",
+}
+
+_WHERE = {
+    "": Schedule.archived_at.is_(None),
+    "paused": sa.and_(Schedule.archived_at.is_(None), Schedule.paused_at.is_not(None)),
+    "attention": sa.and_(Schedule.archived_at.is_(None), Schedule.problem != ""),
+    "completed": sa.and_(
+        Schedule.archived_at.is_(None), Schedule.next_at.is_(None), Schedule.paused_at.is_(None), Schedule.problem == ""
+    ),
+    "archived": Schedule.archived_at.is_not(None),
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScheduleRow:
+    """A schedule as the list shows it; `outcomes` are states of its last runs, oldest first."""
+
+    schedule: Schedule
+    words: str
+    owner: str
+    outcomes: Sequence[str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SchedulesBoard:
+    """A page of the list."""
+
+    view: str
+    text: str
+    rows: Sequence[ScheduleRow]
+    older: UUID | None
+    counts: Mapping[str, int]
+
+    @property
+    def is_filtered(self) -> bool:
+        return bool(self.view or self.text)
+
+    @property
+    def tabs(self) -> list[Tab]:
+        return [
+            Tab(
+                label=label,
+                url=url_for("schedules.index", **_params(view, self.text)),
+                active=view == self.view,
+                count=f"{self.counts[view]:,}",
+                tone="bad" if view == "attention" else None,
+            )
+            for view, label in VIEWS.items()
+        ]
+
+    @property
+    def older_url(self) -> str | None:
+        return url_for("schedules.index", **_params(self.view, self.text), before=self.older) if self.older else None
+
+    @property
+    def status(self) -> str:
+        return f"{self.counts['']} schedules, {self.counts['attention']} need attention"
+
+
+def schedules_board(args: Mapping[str, str]) -> SchedulesBoard:
+    """Load one page of the bound tenant's schedules, newest first."""
+    view = args.get("state", "")
+    view = view if view in VIEWS else ""
+    text = args.get("q", "").strip()[:100]
+    query = sa.select(Schedule).where(_WHERE[view]).order_by(Schedule.id.desc()).limit(PAGE + 1)
+    if text:
+        query = query.where(Schedule.name.icontains(text, autoescape=True))
+    if before := cursor(args.get("before")):
+        query = query.where(Schedule.id < before)
+    found = db.session.scalars(query).all()
+    rows = found[:PAGE]
+    return SchedulesBoard(
+        view=view,
+        text=text,
+        rows=_rows(rows),
+        older=rows[-1].id if len(found) > PAGE else None,
+        counts=_counts(),
+    )
+
+
+def _rows(schedules: Sequence[Schedule]) -> list[ScheduleRow]:
+    outcomes = last_outcomes([schedule.id for schedule in schedules])
+    owners = _names({schedule.owner_id for schedule in schedules if schedule.owner_id})
+    return [
+        ScheduleRow(
+            schedule=schedule,
+            words=words_of(schedule),
+            owner=owners.get(schedule.owner_id, "") if schedule.owner_id else "",
+            outcomes=outcomes[schedule.id],
+        )
+        for schedule in schedules
+    ]
+
+
+def words_of(schedule: Schedule) -> str:
+    """Say when the schedule fires; a rule that no longer makes sense says why."""
+    try:
+        return recurrence(schedule).explain()
+    except RecurrenceError as error:
+        return str(error)
+
+
+def last_outcomes(schedule_ids: Sequence[UUID]) -> Mapping[UUID, list[str]]:
+    """Return the states of each schedule's last runs, oldest first, in one query."""
+    outcomes: defaultdict[UUID, list[str]] = defaultdict(list)
+    if not schedule_ids:
+        return outcomes
+    wanted = sa.func.unnest(sa.bindparam("ids", list(schedule_ids), type_=sa.ARRAY(sa.Uuid))).column_valued("wanted")
+    newest = (
+        sa.select(Run.id, Run.schedule_id, Run.state)
+        .where(Run.schedule_id == wanted, Run.tenant_id == require_binding().tenant.id)
+        .order_by(Run.id.desc())
+        .limit(LAST_OUTCOMES)
+        .correlate(wanted)
+        .lateral()
+    )
+    rows = db.session.execute(
+        sa.select(newest.c.schedule_id, newest.c.state)
+        .select_from(wanted)
+        .join(newest, sa.true())
+        .order_by(newest.c.id)
+    )
+    for schedule_id, state in rows:
+        outcomes[schedule_id].append(state)
+    return outcomes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Preview:
+    """What a rule means: in words, its next fires, and the next changes of the clock."""
+
+    words: str
+    fires: Sequence[Fire]
+    changes: Sequence[ClockChange]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SchedulePage:
+    """A schedule with what it will do, what it did, and who answers for it."""
+
+    schedule: Schedule
+    preview: Preview | None
+    runs: Sequence[Run]
+    occurrences: Sequence[Occurrence]
+    owner: str
+    paused_by: str
+
+    @property
+    def words(self) -> str:
+        return self.preview.words if self.preview else self.schedule.problem
+
+
+def schedule_page(schedule_id: UUID) -> SchedulePage | None:
+    """Load a schedule of the bound tenant with its history, or None."""
+    schedule = db.session.get(Schedule, schedule_id)
+    if schedule is None:
+        return None
+    runs = sa.select(Run).where(Run.schedule_id == schedule_id).order_by(Run.id.desc()).limit(HISTORY)
+    skips = (
+        sa.select(Occurrence)
+        .where(Occurrence.schedule_id == schedule_id, Occurrence.decision == "skip")
+        .order_by(Occurrence.id.desc())
+        .limit(HISTORY)
+    )
+    names = _names({person for person in (schedule.owner_id, schedule.paused_by_id) if person})
+    return SchedulePage(
+        schedule=schedule,
+        preview=_preview_of(schedule),
+        runs=db.session.scalars(runs).all(),
+        occurrences=db.session.scalars(skips).all(),
+        owner=names.get(schedule.owner_id, "") if schedule.owner_id else "",
+        paused_by=names.get(schedule.paused_by_id, "") if schedule.paused_by_id else "",
+    )
+
+
+def _preview_of(schedule: Schedule) -> Preview | None:
+    try:
+        rule = recurrence(schedule)
+    except RecurrenceError:
+        return None
+    return preview(rule, fires=schedule.archived_at is None and schedule.runs_left != 0)
+
+
+def preview(rule: Recurrence, *, fires: bool = True) -> Preview:
+    """Ask the function that fires for the next fires, and the clock for its next changes."""
+    now = utc_now()
+    return Preview(
+        words=rule.explain(),
+        fires=rule.preview(now, FIRES) if fires else (),
+        changes=clock_changes(rule.timezone, now, 2),
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Upcoming:
+    """One fire that lies ahead."""
+
+    at: datetime
+    schedule: Schedule
+
+
+def next_fires(within: timedelta, most: int) -> list[Upcoming]:
+    """Return the tenant's next fires, soonest first; each schedule counts once."""
+    due = sa.select(Schedule).where(
+        Schedule.next_at <= utc_now() + within,
+        Schedule.paused_at.is_(None),
+        Schedule.archived_at.is_(None),
+        Schedule.problem == "",
+    )
+    rows = db.session.scalars(due.order_by(Schedule.next_at).limit(most))
+    return [Upcoming(at=row.next_at, schedule=row) for row in rows if row.next_at is not None]
+
+
+def needing_attention(most: int) -> Sequence[Schedule]:
+    """Return the tenant's schedules that stopped by themselves."""
+    return db.session.scalars(
+        sa.select(Schedule).where(_WHERE["attention"]).order_by(Schedule.id.desc()).limit(most)
+    ).all()
+
+
+def _counts() -> dict[str, int]:
+    columns = [sa.func.count().filter(where).label(view or "current") for view, where in _WHERE.items()]
+    row = db.session.execute(sa.select(*columns).select_from(Schedule)).one()
+    return dict(zip(_WHERE, row, strict=True))
+
+
+def _names(user_ids: set[UUID]) -> dict[UUID, str]:
+    if not user_ids:
+        return {}
+    people = db.session.scalars(sa.select(User).where(User.id.in_(user_ids)))
+    return {person.id: person.name for person in people}
+
+
+def _params(view: str, text: str) -> dict[str, Any]:
+    return {name: value for name, value in {"state": view, "q": text}.items() if value}
