@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from datetime import datetime
 from uuid import UUID
 
 
@@ -14,3 +15,8 @@ def new_id() -> UUID:
     value = value & ~(0xF << 76) | 0x7 << 76
     value = value & ~(0x3 << 62) | 0x2 << 62
     return UUID(int=value & (1 << 128) - 1)
+
+
+def earliest_id(moment: datetime) -> UUID:
+    """Return the smallest identifier that could be made at `moment`, to ask an index for what is newer."""
+    return UUID(int=int(moment.timestamp() * 1000) << 80)
