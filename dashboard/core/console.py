@@ -1,0 +1,118 @@
+"""Answer on the command line: a table for people, JSON for programs, and errors as a sentence with exit 1 or 2."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import date, datetime
+from typing import Any
+from uuid import UUID
+from zoneinfo import ZoneInfo
+
+import click
+from flask import current_app
+from flask.cli import AppGroup
+from sqlalchemy.exc import OperationalError
+
+from dashboard.core import formats
+from dashboard.core.errors import InvalidInput, StationmasterError
+
+Row = Mapping[str, Any]
+
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
+
+
+class WrongValue(click.ClickException):
+    """A value that was given will not do: exit 2, as for a word that click does not know."""
+
+    exit_code = 2
+
+
+@contextmanager
+def told_errors() -> Iterator[None]:
+    """Turn our errors into what click prints on stderr: a sentence, and no traceback."""
+    try:
+        yield
+    except InvalidInput as error:
+        raise WrongValue("\n".join(f"{name}: {message}" for name, message in error.errors.items())) from error
+    except StationmasterError as error:
+        raise click.ClickException(str(error)) from error
+    except OperationalError as error:
+        reason = str(error.orig or error).strip().splitlines()[-1]
+        raise click.ClickException(f"The database does not answer: {reason}") from error
+
+
+class CommandGroup(AppGroup):
+    """A group of commands that act inside the app, and tell their errors in words."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        with told_errors():
+            return super().invoke(ctx)
+
+
+class LoneCommand(click.Command):
+    """A command without a group that tells its errors in words."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        with told_errors():
+            return super().invoke(ctx)
+
+
+def print_rows(rows: Sequence[Row], *, as_json: bool, empty: str) -> None:
+    """Print rows, which all have the same keys, as a table with the keys as headings; `empty` is said of none."""
+    if as_json:
+        click.echo(json.dumps(list(rows), default=_plain, indent=2))
+    elif not rows:
+        click.echo(empty)
+    else:
+        headings = [name.replace("_", " ").upper() for name in rows[0]]
+        _print_table([headings, *([_cell(value) for value in row.values()] for row in rows)])
+
+
+def print_record(record: Row, *, as_json: bool) -> None:
+    """Print one thing: a line per key."""
+    if as_json:
+        click.echo(json.dumps(record, default=_plain, indent=2))
+    else:
+        _print_table([[name.replace("_", " ") + ":", _cell(value)] for name, value in record.items()])
+
+
+def print_done(sentence: str, record: Row, *, as_json: bool) -> None:
+    """Say what was done, or print what it left behind."""
+    if as_json:
+        print_record(record, as_json=True)
+    else:
+        click.echo(sentence)
+
+
+def _print_table(lines: Sequence[Sequence[str]]) -> None:
+    widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
+    for line in lines:
+        click.echo("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
+
+
+def _cell(value: object) -> str:
+    match value:
+        case None | "":
+            return formats.NOTHING
+        case bool():
+            return "yes" if value else "no"
+        case datetime():
+            zone = ZoneInfo(current_app.config.get("TIMEZONE", "UTC"))
+            return f"{value.astimezone(zone):%Y-%m-%d %H:%M:%S %Z}"
+        case list() | tuple():
+            return ", ".join(_cell(each) for each in value)
+        case dict():
+            return json.dumps(value, default=_plain)
+        case _:
+            return str(value).replace("\n", " ")
+
+
+def _plain(value: object) -> str:
+    """Write what JSON has no word for."""
+    if isinstance(value, datetime):
+        return formats.iso(value)
+    if isinstance(value, (date, UUID)):
+        return str(value)
+    raise TypeError(f"{type(value).__name__} cannot be written as JSON.")
