@@ -53,7 +53,7 @@ def celery_config(settings: Settings) -> dict[str, Any]:
         "worker_enable_soft_shutdown_on_idle": False,
         "worker_hijack_root_logger": False,
         "worker_cancel_long_running_tasks_on_connection_loss": False,
-        "worker_pool": settings.worker_pool,
+        "worker_pool": settings.worker_pool,  # the Procfile names it too: gevent must be known at once
         "worker_concurrency": settings.worker_concurrency,
         "worker_proc_alive_timeout": 30,
         "beat_max_loop_interval": 1,

@@ -9,6 +9,7 @@ from collections.abc import MutableMapping
 from typing import Any
 
 import structlog
+from structlog.typing import Processor
 
 from config.settings import Settings
 
@@ -17,10 +18,14 @@ URL_PASSWORD = re.compile(r"(?<=://)([^:/@\s]*):[^@/\s]+@")
 NOISY = ("kombu", "amqp", "celery.utils.functional", "urllib3")
 
 
-def configure(settings: Settings) -> None:
-    """Send every log line, the standard library's included, through one redacting formatter to stderr."""
+def configure(settings: Settings, *processors: Processor) -> None:
+    """Send every log line, the standard library's included, through one redacting formatter to stderr.
+
+    `processors` add what the application knows of where a line comes from.
+    """
     shared: list[Any] = [
         structlog.contextvars.merge_contextvars,
+        *processors,
         structlog.stdlib.add_log_level,
         structlog.stdlib.add_logger_name,
         structlog.processors.TimeStamper(fmt="iso", utc=True),

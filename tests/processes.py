@@ -122,9 +122,7 @@ def worker_process(
         "PLUGINS": ",".join(plugins),
         "REMAP_SIGTERM": "SIGQUIT",
     }
-    args = [*celery("worker"), "--loglevel=INFO", "--without-mingle", "--without-gossip"]
-    if pool == "gevent":  # Celery patches the standard library at its start, so it must read this pool there
-        args.append("--pool=gevent")
+    args = [*celery("worker"), f"--pool={pool}", "--loglevel=INFO", "--without-mingle", "--without-gossip"]
     with running(args, settings, ready="ready.") as process:
         yield process
 

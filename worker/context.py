@@ -22,13 +22,16 @@ from celery._state import get_current_task
 from celery.exceptions import Ignore, Reject, Retry
 from celery.worker.request import Request
 from flask.sessions import SessionMixin
+from flask_login import current_user
+from structlog.contextvars import bind_contextvars, reset_contextvars
 
 from config.settings import Settings
-from dashboard.core.carriage import HEADER, unpack
+from dashboard.core.carriage import HEADER, GoneActor, unpack
 from dashboard.core.errors import NoTenant, StationmasterError
 from dashboard.core.mounting import REQUEST_ID
 from dashboard.core.sending import CELERY_OWN, SendingCelery
 from dashboard.core.tenancy import DEFAULT_PORTS, Binding, bound, current_binding
+from dashboard.extensions import db
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIEnvironment
@@ -115,7 +118,7 @@ class TenantTask(Task[Any, Any]):
                 raise NoTenant(f"{self.name} was called with no tenant bound.")
             return super().__call__(*args, **kwargs)
         with ExitStack() as stack:
-            stack.enter_context(self._context())
+            self._enter_context(stack)
             if is_plain_call:  # an errback: the worker calls it inline, outside every context
                 return super().__call__(*args, **kwargs)
             message._protected = 1  # as Celery marks a message whose body has begun
@@ -125,16 +128,16 @@ class TenantTask(Task[Any, Any]):
     def _may_do_without_tenant(self) -> bool:
         return self.tenantless or self.name.startswith(CELERY_OWN)
 
-    def _context(self) -> Any:
-        """Return the context for this message. Raises what refuses it, after a line in the log."""
+    def _enter_context(self, stack: ExitStack) -> None:
+        """Enter what the message brings. Raises what refuses it, after a line in the log."""
+        app = self.app.flask_app
         try:
             binding = self._binding()
+            context = app.app_context() if binding is None else rebuilt(app, binding, self.name, self.request.id)
+            stack.enter_context(context)
         except StationmasterError as refusal:
             self._refuse(refusal)
             raise
-        if binding is None:
-            return self.app.flask_app.app_context()
-        return rebuilt(self.app.flask_app, binding, self.name, self.request.id)
 
     def _binding(self) -> Binding | None:
         """Return what the message brings; a call without a message takes what is bound, or the running task's."""
@@ -168,6 +171,12 @@ class TenantCelery(SendingCelery):
         super().__init__(settings, **options)
         self.flask_app = flask_app
 
+    def leave_parents_connections(self, **_: Any) -> None:
+        """Forget, without closing them, the database connections that a forked child shares with its parent."""
+        with self.flask_app.app_context():
+            for engine in db.engines.values():
+                engine.dispose(close=False)
+
     def binding_in(self, headers: Any) -> Binding | None:
         """Return what a message's headers bind, None where they have no header of ours.
 
@@ -184,11 +193,11 @@ def _in_context(hook: Callable[..., Any]) -> Callable[..., Any]:
     def in_context(self: TenantTask, *args: Any, **kwargs: Any) -> Any:
         if flask.has_request_context() and flask.request.environ.get(TASK_ID, ...) == self.request.id:
             return hook(self, *args, **kwargs)
-        try:
-            context = self._context()
-        except StationmasterError:
-            return None
-        with context:
+        with ExitStack() as stack:
+            try:
+                self._enter_context(stack)
+            except StationmasterError:
+                return None
             return hook(self, *args, **kwargs)
 
     in_context.in_context = True  # type: ignore[attr-defined]
@@ -200,10 +209,13 @@ def rebuilt(app: flask.Flask, binding: Binding, task: str, task_id: str | None) 
     """Bind the tenant and open a request of its own at its root, whatever is active outside.
 
     At the end after_request and teardown functions run, once, on an empty response: 200, 202 for a retry, 500.
+    Raises GoneActor where a person asked for the task who may no longer act in the tenant.
     """
-    tokens = structlog.contextvars.bind_contextvars(task=task, task_id=task_id)
+    tokens = bind_contextvars(task=task, task_id=task_id, request_id=str(binding.request_id or task_id))
     try:
         with bound(binding), _request(app, binding, task_id) as respond:
+            if binding.actor.kind == "user" and not current_user.is_authenticated:
+                raise GoneActor
             try:
                 yield
             except BaseException as error:
@@ -211,7 +223,7 @@ def rebuilt(app: flask.Flask, binding: Binding, task: str, task_id: str | None) 
                 raise
             respond(200)
     finally:
-        structlog.contextvars.reset_contextvars(**tokens)
+        reset_contextvars(**tokens)
 
 
 def _respond_to_failure(respond: Callable[[int], None], error: BaseException) -> None:

@@ -37,6 +37,10 @@ class GoneTenant(StationmasterError):
     """The message's tenant no longer exists or is suspended."""
 
 
+class GoneActor(StationmasterError):
+    """The person who asked for this is no longer a member here."""
+
+
 def pack(binding: Binding, key: bytes) -> str:
     """Return the header's value for what is bound: about 120 bytes, constant over retries."""
     ids = (binding.tenant.id, binding.root.id, binding.actor.id, binding.request_id)

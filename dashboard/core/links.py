@@ -46,6 +46,7 @@ def page_url(path: str = "/") -> str:
 
 
 def init_app(app: Flask) -> None:
+    """Let templates build these links."""
     app.add_template_global(asset)
     app.add_template_global(host_url)
     app.add_template_global(platform_url)

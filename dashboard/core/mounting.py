@@ -12,11 +12,12 @@ from urllib.parse import urlsplit
 import structlog
 from flask import Flask, request
 from sqlalchemy.exc import SQLAlchemyError
+from structlog.contextvars import bound_contextvars
 from werkzeug.exceptions import HTTPException, MisdirectedRequest, NotFound, ServiceUnavailable
 from werkzeug.sansio.utils import get_host
 
 from dashboard.core.ids import new_id
-from dashboard.core.tenancy import DEFAULT_PORTS, Binding, bound, resolver_of
+from dashboard.core.tenancy import DEFAULT_PORTS, Binding, bound, current_binding, resolver_of
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
@@ -62,8 +63,8 @@ class Mount:
         except SQLAlchemyError:
             log.warning("host_lookup_failed", exc_info=True)
             environ[_REFUSAL] = ServiceUnavailable()
-        with bound(binding):
-            return _BoundBody(self.wsgi_app(environ, start_response), binding)
+        with bound(binding), bound_contextvars(request_id=str(environ[REQUEST_ID])):
+            return _BoundBody(self.wsgi_app(environ, start_response), current_binding())
 
     def _mount(self, environ: WSGIEnvironment) -> Binding | None:
         path = environ["PATH_INFO"]

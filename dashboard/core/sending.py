@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from celery import Celery
+from celery import Celery, Task
 from celery._state import get_current_task
 from flask import Flask
 
@@ -22,8 +22,19 @@ CELERY_OWN = "celery."
 """Celery's housekeeping tasks (backend_cleanup, chord_unlock) have names that start with it and need no tenant."""
 
 
+class SendingTask(Task[Any, Any]):
+    """A task as processes know it that only send: it is never run in a live request, where it would share its state."""
+
+    abstract = True
+
+    def apply(self, *_: Any, **__: Any) -> Any:
+        raise NotImplementedError(f"{self.name} can only be sent from here; a worker runs it.")
+
+
 class SendingCelery(Celery):
     """A Celery app that writes the context header on every message, and refuses to send one without a tenant."""
+
+    task_cls = SendingTask  # type: ignore[assignment]
 
     def __init__(self, settings: Settings, **options: Any) -> None:
         super().__init__("stationmaster", set_as_current=False, **options)
@@ -38,21 +49,24 @@ class SendingCelery(Celery):
     def with_context(self, headers: Mapping[str, Any] | None, name: str, tenantless: bool) -> dict[str, Any]:
         """Return `headers` with the context: an explicit one stands, else what is bound, else the running task's.
 
-        Raises NoTenant if there is none of them and the task is not declared tenantless.
+        A tenantless task's stay as they are. Raises NoTenant if there is no context for another.
         """
         headers = dict(headers or {})
-        if HEADER in headers:
+        if tenantless or HEADER in headers:
             return headers
-        binding = current_binding()
-        if binding is not None:
-            return {**headers, HEADER: pack(binding, self.header_key)}
-        running = get_current_task()
-        carried = None if running is None else (running.request.headers or {}).get(HEADER)
-        if carried:
+        carried = self._context_here()
+        if carried is not None:
             return {**headers, HEADER: carried}
-        if tenantless or name.startswith(CELERY_OWN):
+        if name.startswith(CELERY_OWN):
             return headers
         raise NoTenant(f"{name} was sent with no tenant bound and no tenant header.")
+
+    def _context_here(self) -> Any:
+        binding = current_binding()
+        if binding is not None:
+            return pack(binding, self.header_key)
+        running: Any = get_current_task()
+        return None if running is None else (running.request.headers or {}).get(HEADER)
 
 
 def init_app(app: Flask, settings: Settings) -> None:

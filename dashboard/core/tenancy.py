@@ -6,14 +6,15 @@ binds it for a task, `flask … --tenant` binds it for a command. Everything els
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping
 from contextlib import contextmanager
-from contextvars import ContextVar
+from contextvars import ContextVar, copy_context
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal, Protocol, cast
+from functools import wraps
+from typing import Any, Literal, NoReturn, ParamSpec, Protocol, Self, TypeVar, cast
 from uuid import UUID
 
-from flask import Config, Flask
+from flask import Config, Flask, current_app
 
 from dashboard.core.errors import NoTenant
 
@@ -22,6 +23,9 @@ ActorKind = Literal["user", "schedule", "system"]
 HTTP: Scheme = "http"
 HTTPS: Scheme = "https"
 DEFAULT_PORTS = {"http": 80, "https": 443}
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -144,9 +148,38 @@ def bound(binding: Binding | None) -> Iterator[None]:
         _bound.reset(token)
 
 
-def act_as(actor: Actor) -> None:
-    """Name the actor of the current binding, once sign-in has told who it is."""
-    _bound.set(replace(require_binding(), actor=actor))
+def act_as(actor: Actor, *, locale: str | None = None) -> None:
+    """Name the actor of the current binding, once sign-in has told who it is, and the language they read."""
+    binding = require_binding()
+    _bound.set(replace(binding, actor=actor, locale=locale or binding.locale))
+
+
+def carry(function: Callable[P, R]) -> Callable[P, R]:
+    """Return `function` for another thread, executor or greenlet to call: it works for the tenant bound here.
+
+    It may be called often and at once. Each call has `g` and `db.session` of its own, ended after the call.
+    Without it a thread has no tenant, and whatever only a tenant can give raises NoTenant.
+    """
+    context = copy_context()
+    app: Flask = current_app._get_current_object()  # type: ignore[attr-defined]
+
+    def in_own_context(*args: P.args, **kwargs: P.kwargs) -> R:
+        with app.app_context():
+            return function(*args, **kwargs)
+
+    @wraps(function)
+    def carried(*args: P.args, **kwargs: P.kwargs) -> R:
+        return context.copy().run(in_own_context, *args, **kwargs)
+
+    return carried
+
+
+def name_tenant(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """Put the bound tenant's slug on a log line (a structlog processor)."""
+    binding = _bound.get()
+    if binding is not None:
+        event.setdefault("tenant", binding.tenant.slug)
+    return event
 
 
 class Resolver(Protocol):
@@ -166,10 +199,12 @@ class Resolver(Protocol):
 
 
 def register_resolver(app: Flask, resolver: Resolver) -> None:
+    """Give the app its way to find tenants."""
     app.extensions["tenants"] = resolver
 
 
 def resolver_of(app: Flask) -> Resolver:
+    """Return the app's way to find tenants."""
     return cast(Resolver, app.extensions["tenants"])
 
 
@@ -196,19 +231,41 @@ class TenantConfig(Config):
         return value
 
     def get(self, key: str, default: Any = None) -> Any:
-        return self[key] if key in self else default
+        try:
+            return self[key]
+        except KeyError:
+            return default
 
     def __contains__(self, key: object) -> bool:
         return dict.__contains__(self, key) or key in _overlaid()
 
     def __iter__(self) -> Iterator[str]:
-        return iter({**dict.fromkeys(dict.keys(self)), **dict.fromkeys(_overlaid())})
+        return iter(self.copy())
+
+    def __reversed__(self) -> Iterator[str]:
+        return reversed(self.copy())
 
     def __len__(self) -> int:
-        return len(dict.keys(self) | _overlaid().keys())
+        return len(self.copy())
+
+    def __eq__(self, other: object) -> bool:
+        return self.copy() == other
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __repr__(self) -> str:
+        """Say for whom, and no value: the secrets are among them."""
+        binding = _bound.get()
+        return f"<TenantConfig of {binding.tenant.slug if binding else 'no tenant'}>"
+
+    def __or__(self, other: Mapping[str, Any]) -> dict[str, Any]:  # type: ignore[override]
+        return self.copy() | dict(other)
+
+    def __ror__(self, other: Mapping[str, Any]) -> dict[str, Any]:  # type: ignore[override]
+        return dict(other) | self.copy()
 
     def keys(self) -> Any:
-        return dict.fromkeys(self).keys()
+        return self.copy().keys()
 
     def items(self) -> Any:
         return self.copy().items()
@@ -217,14 +274,15 @@ class TenantConfig(Config):
         return self.copy().values()
 
     def copy(self) -> dict[str, Any]:
+        """Return all that can be read here as a plain dict; what only a tenant can give is PER_TENANT without one."""
         return {**{key: dict.__getitem__(self, key) for key in dict.keys(self)}, **_overlaid()}
 
     def __setitem__(self, key: str, value: Any) -> None:
-        self._refuse_while_bound(key)
+        _refuse_while_bound(key)
         dict.__setitem__(self, key, value)
 
     def __delitem__(self, key: str) -> None:
-        self._refuse_while_bound(key)
+        _refuse_while_bound(key)
         dict.__delitem__(self, key)
 
     def setdefault(self, key: str, default: Any = None) -> Any:
@@ -233,19 +291,29 @@ class TenantConfig(Config):
         return self[key]
 
     def update(self, *args: Any, **values: Any) -> None:
-        self._refuse_while_bound("…")
-        dict.update(self, *args, **values)
+        for key, value in dict(*args, **values).items():
+            self[key] = value
+
+    def __ior__(self, other: Any) -> Self:  # type: ignore[misc]
+        self.update(other)
+        return self
 
     def pop(self, key: str, *default: Any) -> Any:
-        self._refuse_while_bound(key)
+        _refuse_while_bound(key)
         return dict.pop(self, key, *default)
 
-    @staticmethod
-    def _refuse_while_bound(key: str) -> None:
-        if _bound.get() is not None:
-            raise RuntimeError(f"config[{key!r}] was written while a tenant is bound: it would change for all tenants.")
+    def popitem(self) -> NoReturn:
+        raise TypeError("Name the key that is to be removed.")
+
+    def clear(self) -> NoReturn:
+        raise TypeError("The application cannot run without its configuration.")
 
 
 def _overlaid() -> Mapping[str, Any]:
     binding = _bound.get()
     return {} if binding is None else binding.settings
+
+
+def _refuse_while_bound(key: str) -> None:
+    if _bound.get() is not None:
+        raise RuntimeError(f"config[{key!r}] was written while a tenant is bound: it would change for all tenants.")
