@@ -20,6 +20,7 @@ APP_TABLES: dict[str, str] = {
     "run_event": ADD,
     "run_log": ADD,
     "tenant_load": EDIT,
+    "dispatch_clock": READ,
     "delivery": EDIT,
     "process": READ,
 }

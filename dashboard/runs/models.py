@@ -43,6 +43,7 @@ class Run(Identified, Created, TenantOwned, Base):
         sa.Index(
             "ix_run_ready",
             "tenant_id",
+            "queue",
             sa.text("(lane = 'bulk')"),
             sa.text("priority DESC"),
             "id",
@@ -50,6 +51,18 @@ class Run(Identified, Created, TenantOwned, Base):
         ),
         sa.Index("ix_run_due", "not_before", postgresql_where=sa.text("state IN ('scheduled', 'retrying')")),
         sa.Index("ix_run_lease", "lease_until", postgresql_where=sa.text("state IN ('admitted', 'running')")),
+        sa.Index(
+            "ix_run_expiry",
+            "expires_at",
+            postgresql_where=sa.text("state IN ('scheduled', 'ready', 'retrying') AND expires_at IS NOT NULL"),
+        ),
+        sa.Index(
+            "uq_run_concurrency_key",
+            "tenant_id",
+            "concurrency_key",
+            unique=True,
+            postgresql_where=sa.text("state IN ('admitted', 'running') AND concurrency_key IS NOT NULL"),
+        ),
         sa.Index("ix_run_active", "tenant_id", "id", postgresql_where=sa.text(f"state IN ({_ACTIVE})")),
     )
 

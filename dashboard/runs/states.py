@@ -32,10 +32,10 @@ RUN_STATES = (
 
 MOVES: dict[str, frozenset[str]] = {
     SCHEDULED: frozenset({READY, CANCELLED, SKIPPED}),
-    RETRYING: frozenset({READY, CANCELLED, SKIPPED, DEAD}),
-    READY: frozenset({ADMITTED, CANCELLED, SKIPPED}),
-    ADMITTED: frozenset({RUNNING, READY, CANCELLED, SKIPPED}),
+    READY: frozenset({ADMITTED, CANCELLED, SKIPPED, DEAD}),
+    ADMITTED: frozenset({RUNNING, READY, CANCELLED}),
     RUNNING: frozenset({SUCCEEDED, FAILED, DEAD, CANCELLED, TIMED_OUT, INTERRUPTED, RETRYING, READY}),
+    RETRYING: frozenset({READY, CANCELLED, DEAD}),
     SUCCEEDED: frozenset(),
     FAILED: frozenset({READY}),
     DEAD: frozenset({READY}),
@@ -48,6 +48,9 @@ MOVES: dict[str, frozenset[str]] = {
 
 ACTIVE_STATES = frozenset({SCHEDULED, READY, ADMITTED, RUNNING, RETRYING})
 """States from which a run still moves by itself."""
+
+WAITING_STATES = frozenset({SCHEDULED, READY, ADMITTED, RETRYING})
+"""States in which no worker is at work on the run, so that cancelling it takes effect at once."""
 
 HOLDS_SLOT = frozenset({ADMITTED, RUNNING})
 """States that count against a tenant's share of the workers."""

@@ -410,9 +410,23 @@ def upgrade() -> None:
     op.create_index(
         "ix_run_ready",
         "run",
-        ["tenant_id", sa.literal_column("(lane = 'bulk')"), sa.literal_column("priority DESC"), "id"],
+        ["tenant_id", "queue", sa.literal_column("(lane = 'bulk')"), sa.literal_column("priority DESC"), "id"],
         unique=False,
         postgresql_where=sa.text("state = 'ready'"),
+    )
+    op.create_index(
+        "ix_run_expiry",
+        "run",
+        ["expires_at"],
+        unique=False,
+        postgresql_where=sa.text("state IN ('scheduled', 'ready', 'retrying') AND expires_at IS NOT NULL"),
+    )
+    op.create_index(
+        "uq_run_concurrency_key",
+        "run",
+        ["tenant_id", "concurrency_key"],
+        unique=True,
+        postgresql_where=sa.text("state IN ('admitted', 'running') AND concurrency_key IS NOT NULL"),
     )
     op.create_index("ix_run_schedule_id", "run", ["schedule_id", sa.literal_column("id DESC")], unique=False)
     op.create_index("ix_run_tenant_id_id", "run", ["tenant_id", sa.literal_column("id DESC")], unique=False)

@@ -1,0 +1,228 @@
+"""Write runs into the ledger, and move them: each move with a line on the run's timeline and its tenant's counters."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Literal
+from uuid import UUID
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Session
+
+from dashboard.core.clock import database_now
+from dashboard.core.ids import new_id
+from dashboard.core.tenancy import SYSTEM, Actor
+from dashboard.runs.load import moved
+from dashboard.runs.models import Run, RunEvent
+from dashboard.runs.states import READY, RUNNING, SCHEDULED, WAITING_STATES, can_move
+
+Lane = Literal["interactive", "bulk"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunRequest:
+    """What somebody wants to be run. The run waits for `not_before` and never starts after `expires_at`.
+
+    `params` are JSON, already validated by the job type. Runs of a tenant with the same `concurrency_key` never run
+    at once. `root_id`, `locale`, `request_id` and `actor` are the context it will run in.
+    """
+
+    tenant_id: UUID
+    name: str
+    job_type: str
+    job_version: int = 1
+    params: Mapping[str, Any] = field(default_factory=dict)
+    queue: str = "default"
+    lane: Lane = "bulk"
+    priority: int = 0
+    idempotent: bool = False
+    max_attempts: int = 1
+    backoff: Mapping[str, Any] = field(default_factory=dict)
+    timeout_seconds: int = 900
+    not_before: datetime | None = None
+    expires_at: datetime | None = None
+    schedule_id: UUID | None = None
+    occurrence_id: UUID | None = None
+    concurrency_key: str | None = None
+    root_id: UUID | None = None
+    locale: str | None = None
+    request_id: UUID | None = None
+    actor: Actor = SYSTEM
+
+
+def enqueue(session: Session, request: RunRequest) -> Run:
+    """Insert a run in the caller's transaction: it exists if and only if its cause is committed.
+
+    `session` is a tenant's or the system's.
+    """
+    (run_id,) = enqueue_all(session, [request])
+    return session.get_one(Run, run_id)
+
+
+def enqueue_all(session: Session, requests: Sequence[RunRequest], now: datetime | None = None) -> list[UUID]:
+    """Insert runs in one go, and return their ids in order. `now` is the database's, if it is known already."""
+    if not requests:
+        return []
+    now = now or database_now(session)
+    rows = [_row(request, now) for request in requests]
+    session.execute(sa.insert(Run), rows)
+    session.execute(sa.insert(RunEvent), [_first_event(row) for row in rows])
+    for row in rows:
+        moved(session, row["id"], None)
+    return [row["id"] for row in rows]
+
+
+def _row(request: RunRequest, now: datetime) -> dict[str, Any]:
+    waits = request.not_before is not None and request.not_before > now
+    return {
+        "id": new_id(),
+        "tenant_id": request.tenant_id,
+        "schedule_id": request.schedule_id,
+        "occurrence_id": request.occurrence_id,
+        "name": request.name,
+        "job_type": request.job_type,
+        "job_version": request.job_version,
+        "params": dict(request.params),
+        "queue": request.queue,
+        "lane": request.lane,
+        "priority": request.priority,
+        "concurrency_key": request.concurrency_key,
+        "idempotent": request.idempotent,
+        "max_attempts": request.max_attempts,
+        "backoff": dict(request.backoff),
+        "timeout_seconds": request.timeout_seconds,
+        "state": SCHEDULED if waits else READY,
+        "ready_at": None if waits else now,
+        "not_before": request.not_before,
+        "expires_at": request.expires_at,
+        "context_root_id": request.root_id,
+        "context_locale": request.locale,
+        "context_request_id": request.request_id,
+        "actor_kind": request.actor.kind,
+        "actor_id": request.actor.id,
+    }
+
+
+def _first_event(row: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "tenant_id": row["tenant_id"],
+        "run_id": row["id"],
+        "state": row["state"],
+        "actor_kind": row["actor_kind"],
+        "actor_id": row["actor_id"],
+    }
+
+
+class IllegalMove(Exception):
+    """The table of moves has no such move: a mistake in the program."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Move:
+    """A run's step from the state `old`, in which the caller holds its row locked, to `new`.
+
+    `reason` stays on the run as a word, `note` on its timeline as a sentence.
+    """
+
+    run_id: UUID
+    tenant_id: UUID
+    attempt: int
+    old: str
+    new: str
+    reason: str = ""
+    note: str = ""
+    actor: Actor = SYSTEM
+
+
+def move_all(session: Session, moves: Sequence[Move]) -> None:
+    """Make the moves. Raises IllegalMove for one that is not in the table."""
+    if not moves:
+        return
+    for move in moves:
+        if not can_move(move.old, move.new):
+            raise IllegalMove(f"{move.old} → {move.new}")
+        moved(session, move.run_id, move.old)
+    session.execute(
+        _MOVE,
+        {
+            "ids": [move.run_id for move in moves],
+            "states": [move.new for move in moves],
+            "reasons": [move.reason for move in moves],
+        },
+    )
+    session.execute(sa.insert(RunEvent), [_event(move) for move in moves])
+
+
+# A run that only comes back from its way to a worker has been ready all the time.
+_MOVE = sa.text("""
+UPDATE run
+SET state = move.state, reason = move.reason, lease_until = NULL, worker = '',
+    ready_at = CASE WHEN move.state = 'ready' AND run.state <> 'admitted' THEN now() ELSE run.ready_at END,
+    finished_at = CASE WHEN move.state = 'ready' THEN NULL ELSE now() END
+FROM unnest(CAST(:ids AS uuid[]), CAST(:states AS text[]), CAST(:reasons AS text[])) AS move(id, state, reason)
+WHERE run.id = move.id
+""")
+
+
+def _event(move: Move) -> dict[str, Any]:
+    return {
+        "tenant_id": move.tenant_id,
+        "run_id": move.run_id,
+        "state": move.new,
+        "attempt": move.attempt,
+        "note": move.note,
+        "actor_kind": move.actor.kind,
+        "actor_id": move.actor.id,
+    }
+
+
+def lock(session: Session, run_id: UUID) -> Run | None:
+    """Return the run as it is now, with its row locked until the transaction ends."""
+    return session.scalars(
+        sa.select(Run).where(Run.id == run_id).with_for_update().execution_options(populate_existing=True)
+    ).one_or_none()
+
+
+def move(session: Session, run: Run, new: str, *, reason: str = "", note: str = "", actor: Actor = SYSTEM) -> None:
+    """Make one move of a locked run, and show it on the object."""
+    move_all(
+        session,
+        [
+            Move(
+                run_id=run.id,
+                tenant_id=run.tenant_id,
+                attempt=run.attempt,
+                old=run.state,
+                new=new,
+                reason=reason,
+                note=note,
+                actor=actor,
+            )
+        ],
+    )
+    session.refresh(run)
+
+
+def cancel(session: Session, run: Run, *, note: str, actor: Actor = SYSTEM) -> bool:
+    """Stop a locked run: at once if it waits, else its worker is told. False if it has ended, or was told before."""
+    if run.state in WAITING_STATES:
+        move(session, run, "cancelled", note=note, actor=actor)
+        return True
+    if run.state != RUNNING or run.cancel_requested_at is not None:
+        return False
+    run.cancel_requested_at = database_now(session)
+    session.add(
+        RunEvent(
+            tenant_id=run.tenant_id,
+            run_id=run.id,
+            state=RUNNING,
+            attempt=run.attempt,
+            note=note,
+            actor_kind=actor.kind,
+            actor_id=actor.id,
+        )
+    )
+    moved(session, run.id, RUNNING)
+    return True

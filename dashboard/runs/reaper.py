@@ -1,0 +1,157 @@
+"""Take back what dead workers held, wake what has waited long enough, and end what came too late."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from typing import NamedTuple
+from uuid import UUID
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Session
+
+from dashboard.runs.ledger import Move, move_all
+from dashboard.runs.models import Run
+from dashboard.runs.states import (
+    ADMITTED,
+    CANCELLED,
+    DEAD,
+    INTERRUPTED,
+    READY,
+    RETRYING,
+    RUNNING,
+    SCHEDULED,
+    SKIPPED,
+)
+
+BATCH = 500
+"""Runs moved in one transaction, so that none is long."""
+
+EXPIRED = "expired"
+WORKER_DIED = "worker_died"
+
+
+class Due(NamedTuple):
+    """A locked run about which something has to be decided."""
+
+    id: UUID
+    tenant_id: UUID
+    state: str
+    attempt: int
+    max_attempts: int
+    idempotent: bool
+    cancel_requested: bool
+
+    def to(self, state: str, reason: str = "", note: str = "") -> Move:
+        return Move(
+            run_id=self.id,
+            tenant_id=self.tenant_id,
+            attempt=self.attempt,
+            old=self.state,
+            new=state,
+            reason=reason,
+            note=note,
+        )
+
+
+_LOCKED = sa.select(
+    Run.id,
+    Run.tenant_id,
+    Run.state,
+    Run.attempt,
+    Run.max_attempts,
+    Run.idempotent,
+    Run.cancel_requested_at.is_not(None),
+).with_for_update(skip_locked=True)
+_BATCH = _LOCKED.limit(BATCH)
+_NOW = sa.func.now()
+_Question = sa.Select[UUID, UUID, str, int, int, bool, bool]
+
+
+def _in(*states: str) -> sa.ColumnElement[bool]:
+    """Compare with literals, because a plan for any parameter could not use an index for some states."""
+    return Run.state.in_(sa.bindparam(None, list(states), expanding=True, literal_execute=True))
+
+
+def reap(session: Session, lease: timedelta) -> list[Move]:
+    """Decide about runs whose lease ran out, at most BATCH of them, and return the moves made.
+
+    For one lease after PostgreSQL started it does nothing: workers could not renew while it was away.
+    """
+    started = sa.func.pg_postmaster_start_time()
+    overdue = _BATCH.where(
+        _in(ADMITTED, RUNNING), Run.lease_until < _NOW, started < _NOW - sa.bindparam(None, lease)
+    ).order_by(Run.lease_until)
+    return _settle(session, overdue, _fate_of_overdue)
+
+
+def _fate_of_overdue(run: Due) -> Move:
+    if run.state == ADMITTED:
+        return run.to(READY, note="No worker took it in time; its message may be lost.")
+    return fate_of_orphan(run, "Its worker died.")
+
+
+def fate_of_orphan(run: Due, cause: str) -> Move:
+    """Return the move of a running run whose worker is gone, for `cause` (a sentence).
+
+    What is idempotent starts again while attempts are left; what is not waits for a person, because nobody knows how
+    far it came (at most once).
+    """
+    if run.cancel_requested:
+        return run.to(CANCELLED, note=f"{cause} It had been cancelled.")
+    if not run.idempotent:
+        return run.to(INTERRUPTED, WORKER_DIED, f"{cause} Nobody knows how far the run came.")
+    if run.attempt >= run.max_attempts:
+        return run.to(DEAD, WORKER_DIED, f"{cause} No attempt is left.")
+    return run.to(READY, note=cause)
+
+
+def wake_due(session: Session) -> list[Move]:
+    """Make runs ready whose time has come, at most BATCH of them; return the moves made."""
+    awake = _BATCH.where(
+        _in(SCHEDULED, RETRYING),
+        Run.not_before <= _NOW,
+        Run.expires_at.is_(None) | (Run.expires_at > _NOW),
+    ).order_by(Run.not_before)
+    return _settle(session, awake, lambda run: run.to(READY))
+
+
+def expire(session: Session) -> list[Move]:
+    """End waiting runs that may not start any more, at most BATCH of them; return the moves made."""
+    too_late = _BATCH.where(_in(SCHEDULED, READY, RETRYING), Run.expires_at <= _NOW)
+    return _settle(session, too_late.order_by(Run.expires_at), _fate_of_late)
+
+
+def _fate_of_late(run: Due) -> Move:
+    if run.attempt:
+        return run.to(DEAD, EXPIRED, "It may not start again so late.")
+    return run.to(SKIPPED, EXPIRED, "It could not start in time.")
+
+
+def next_due(session: Session) -> datetime | None:
+    """Return when the next waiting run's time comes, or None."""
+    return session.scalar(sa.select(sa.func.min(Run.not_before)).where(_in(SCHEDULED, RETRYING)))
+
+
+def release(session: Session, run_id: UUID, fence: int, cause: str) -> Move | None:
+    """Give back a run at once whose worker is known to be gone; None if it is held no more."""
+    held = _LOCKED.where(Run.id == run_id, Run.fence == fence, Run.state == RUNNING)
+    return next(iter(_settle(session, held, lambda run: fate_of_orphan(run, cause))), None)
+
+
+def release_all(session: Session, worker: str, cause: str) -> list[Move]:
+    """Give back all that a stopped worker process held, and return the moves made.
+
+    The attempt of a run that starts again does not count: stopping was no fault of the run's.
+    """
+    held = _LOCKED.where(Run.state == RUNNING, Run.worker == worker)
+    moves = _settle(session, held, lambda run: fate_of_orphan(run._replace(attempt=run.attempt - 1), cause))
+    again = [move.run_id for move in moves if move.new == READY]
+    session.execute(sa.update(Run).where(Run.id.in_(again)).values(attempt=Run.attempt - 1))
+    return moves
+
+
+def _settle(session: Session, due: _Question, fate: Callable[[Due], Move]) -> list[Move]:
+    moves = [fate(Due(*row)) for row in session.execute(due)]
+    move_all(session, moves)
+    return moves
