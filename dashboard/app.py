@@ -9,8 +9,8 @@ from config import logging
 from config.flask import flask_config
 from config.settings import Settings
 from dashboard import extensions, features
-from dashboard.core import links, mounting, secrets, security, sending, templating
-from dashboard.core.tenancy import TenantConfig
+from dashboard.core import error_pages, links, mounting, secrets, security, sending, templating
+from dashboard.core.tenancy import TenantConfig, name_tenant
 
 
 class Dashboard(Flask):
@@ -22,7 +22,7 @@ class Dashboard(Flask):
 def create_app(settings: Settings | None = None) -> Dashboard:
     """Return the application for `settings` (the environment's by default), with every feature registered."""
     settings = settings or Settings.from_env()
-    logging.configure(settings)
+    logging.configure(settings, name_tenant)
     app = Dashboard("dashboard", static_folder=None)
     app.config.update(flask_config(settings))
     app.extensions["settings"] = settings
@@ -34,6 +34,7 @@ def create_app(settings: Settings | None = None) -> Dashboard:
     security.init_app(app)
     links.init_app(app)
     templating.register(app)
+    error_pages.init_app(app)
     sending.init_app(app, settings)
     features.init_app(app, settings)
     mounting.init_app(app)

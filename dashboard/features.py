@@ -2,24 +2,37 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import click
 from flask import Blueprint, Flask
-from flask.cli import AppGroup
 from whitenoise import WhiteNoise
 
 from config.settings import Settings
+from dashboard import navigation
 from dashboard.accounts import models as _accounts
+from dashboard.accounts import settings as settings_pages
+from dashboard.accounts import signing_in
+from dashboard.accounts import views as accounts
 from dashboard.accounts.access import Action
 from dashboard.audit import models as _audit
 from dashboard.core import links
 from dashboard.emails import models as _emails
 from dashboard.gallery import views as gallery
+from dashboard.health import views as health
+from dashboard.health.commands import doctor
+from dashboard.jobs import display as job_display
 from dashboard.jobs import registry as job_types
+from dashboard.monitor import gateway
+from dashboard.monitor import views as monitor
+from dashboard.navigation import NavItem
+from dashboard.overview import views as overview
 from dashboard.runs import models as _runs
+from dashboard.runs import views as runs
+from dashboard.runs import wording
 from dashboard.schedules import models as _schedules
+from dashboard.schedules import views as schedules
 from dashboard.tenants import models as _tenants
 from dashboard.tenants import options, registry
 
@@ -30,20 +43,18 @@ MIGRATIONS = Path(__file__).parent.parent / "migrations"
 MODELS = (_tenants, _accounts, _audit, _runs, _schedules, _emails)
 """Every module with tables, so that they are all known before the first query."""
 
-BLUEPRINTS: tuple[Blueprint, ...] = ()
-COMMANDS: tuple[AppGroup, ...] = ()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NavItem:
-    """A place in a tenant's side navigation; `key` is the letter after `g`."""
-
-    section: str | None
-    label: str
-    endpoint: str
-    action: Action
-    key: str
-
+BLUEPRINTS: tuple[Blueprint, ...] = (
+    accounts.bp,
+    accounts.chooser,
+    settings_pages.bp,
+    monitor.bp,
+    gateway.bp,
+    health.bp,
+    overview.bp,
+    runs.bp,
+    schedules.bp,
+)
+COMMANDS: tuple[click.Command, ...] = (doctor,)
 
 NAVIGATION: tuple[NavItem, ...] = (
     NavItem(section=None, label="Overview", endpoint="overview.index", action=Action.VIEW, key="o"),
@@ -58,7 +69,11 @@ def init_app(app: Flask, settings: Settings) -> None:
     """Register every feature with the app."""
     options.init_app(app)
     registry.init_app(app, settings)
+    signing_in.init_app(app)
+    navigation.init_app(app, NAVIGATION)
     job_types.load_plugins(settings.plugins)
+    wording.init_app(app)
+    job_display.init_app(app)
     for blueprint in BLUEPRINTS:
         app.register_blueprint(blueprint)
     if settings.development:

@@ -17,6 +17,7 @@ from dashboard.core.orm import db
 from dashboard.core.tenancy import current_binding, require_binding
 
 View = Callable[..., ResponseReturnValue]
+SUSPENDED = "This organisation is suspended: its pages are closed and nothing of it runs. Ask the platform's owner why."
 
 
 class Role(StrEnum):
@@ -92,7 +93,9 @@ def requires(action: Action) -> Callable[[View], View]:
                 return cast(ResponseReturnValue, current_app.login_manager.unauthorized())  # type: ignore[attr-defined]
             if current_role() is None:
                 abort(404)
-            if not require_binding().tenant.active or not can(action):
+            if not require_binding().tenant.active:
+                abort(403, SUSPENDED)
+            if not can(action):
                 abort(403)
             return view(*args, **kwargs)
 
@@ -118,12 +121,14 @@ def platform_owner(view: View) -> View:
 
 
 def signed_in(view: View) -> View:
-    """Guard a page that belongs to the person, not to a tenant: the chooser, their own sessions."""
+    """Guard a page that belongs to the person: the chooser, their own sessions. 404 for strangers to a tenant."""
 
     @wraps(view)
     def guarded(*args: Any, **kwargs: Any) -> ResponseReturnValue:
         if not current_user.is_authenticated:
             return cast(ResponseReturnValue, current_app.login_manager.unauthorized())  # type: ignore[attr-defined]
+        if current_binding() is not None and current_role() is None:
+            abort(404)
         return view(*args, **kwargs)
 
     return _declare(guarded, "signed_in")

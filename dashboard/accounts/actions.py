@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session, joinedload
 
 from dashboard.accounts.access import Role
-from dashboard.accounts.models import Credential, Membership, User
+from dashboard.accounts.models import Credential, Membership, User, WebSession
 from dashboard.accounts.passwords import check_new, hash_password
 from dashboard.audit.actions import record
 from dashboard.core.errors import InvalidInput, Refused
@@ -41,14 +41,15 @@ def create_user(session: Session, email: str, name: str, password: str, platform
 
 
 def set_password(session: Session, user: User, password: str) -> None:
-    """Give a person another password. Needs a system session; who calls it ends their sessions."""
+    """Give a person another password and end all their sessions at once. Needs a system session."""
     password_hash = hash_password(check_new(password, user.email))
     credential = session.get(Credential, user.id)
     if credential is None:
         session.add(Credential(user_id=user.id, password_hash=password_hash))
     else:
         credential.password_hash = password_hash
-    record(session, "user.password", subject=("user", user.id, user.email))
+    session.execute(sa.delete(WebSession).where(WebSession.user_id == user.id))
+    record(session, "user.password", subject=("user", user.id, user.email), of_platform=True)
 
 
 def add_member(session: Session, email: str, slug: str, role: str) -> Membership:

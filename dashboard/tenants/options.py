@@ -55,7 +55,10 @@ Host = Annotated[str, AfterValidator(_host)]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TenantOption:
-    """One setting: `key` is its name in `app.config`; `default` stands until the tenant gives a value."""
+    """One setting: `key` is its name in `app.config`; `default` stands until the tenant gives a value.
+
+    A `guarded` one is changed only by somebody who just gave their password.
+    """
 
     key: str
     type: Any
@@ -64,6 +67,7 @@ class TenantOption:
     help: str
     group: str
     secret: bool = False
+    guarded: bool = False
     choices: tuple[str, ...] = ()
 
     def parse(self, value: object) -> Any:
@@ -71,8 +75,28 @@ class TenantOption:
         try:
             return TypeAdapter(self.type).validate_python(value)
         except ValidationError as error:
-            message = error.errors()[0]["msg"].removeprefix("Value error, ")
-            raise InvalidInput({self.key: message[0].upper() + message[1:] + "."}) from None
+            raise InvalidInput({self.key: f"{self.label} {_problem(error)}."}) from None
+
+
+def _problem(error: ValidationError) -> str:
+    """Say what is wrong, after the field's label; pydantic's own words are made for programmers."""
+    first = error.errors()[0]
+    limits = first.get("ctx", {})
+    match first["type"]:
+        case "greater_than_equal":
+            return f"must be at least {limits['ge']:,}"
+        case "less_than_equal":
+            return f"must be at most {limits['le']:,}"
+        case "int_parsing" | "int_type":
+            return "must be a whole number"
+        case "literal_error":
+            return f"must be one of {limits['expected']}"
+        case "string_too_long":
+            return f"must have at most {limits['max_length']} characters"
+        case "string_pattern_mismatch":
+            return "must be a language code like en or en-GB"
+        case _:
+            return first["msg"].removeprefix("Value error, ")
 
 
 MAIL = "Mail"
@@ -101,8 +125,9 @@ OPTIONS: tuple[TenantOption, ...] = (
         type=Host,
         default=PER_TENANT,
         label="Mail server",
-        help="The host name of the SMTP server that sends this organisation's mail.",
+        help="The SMTP server of your own; port, encryption, user name and password below belong to it.",
         group=MAIL,
+        guarded=True,
     ),
     TenantOption(
         key="SMTP_PORT",
@@ -111,6 +136,7 @@ OPTIONS: tuple[TenantOption, ...] = (
         label="Port",
         help="587 for STARTTLS, 465 for TLS, 25 for neither.",
         group=MAIL,
+        guarded=True,
     ),
     TenantOption(
         key="SMTP_TLS",
@@ -119,18 +145,26 @@ OPTIONS: tuple[TenantOption, ...] = (
         label="Encryption",
         help="How the connection to the mail server is protected.",
         group=MAIL,
+        guarded=True,
         choices=("none", "starttls", "tls"),
     ),
     TenantOption(
-        key="SMTP_USER", type=str, default=PER_TENANT, label="User name", help="Leave empty for none.", group=MAIL
+        key="SMTP_USER",
+        type=Annotated[str, Field(max_length=200)],
+        default=PER_TENANT,
+        label="User name",
+        help="Leave empty for none.",
+        group=MAIL,
+        guarded=True,
     ),
     TenantOption(
         key="SMTP_PASSWORD",
         type=SecretStr,
         default=PER_TENANT,
         label="Password",
-        help="Kept encrypted and never shown again. Leave empty to keep the one that is set.",
+        help="Kept encrypted and never shown again.",
         group=MAIL,
+        guarded=True,
         secret=True,
     ),
     TenantOption(

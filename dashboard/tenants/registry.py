@@ -6,7 +6,7 @@ A change is seen by every process within `FRESH_FOR`; while the database is away
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Mapping
 from typing import Any
 from uuid import UUID
 
@@ -26,6 +26,15 @@ from dashboard.tenants.options import OPTION_BY_KEY, OPTIONS
 
 FRESH_FOR = 2.0
 """Seconds for which a cached record is used without a look at the database."""
+
+OWN_MAIL_SERVER: Mapping[str, Any] = {
+    "SMTP_HOST": "",
+    "SMTP_PORT": 587,
+    "SMTP_TLS": "starttls",
+    "SMTP_USER": "",
+    "SMTP_PASSWORD": SecretStr(""),
+}
+"""What a mail server of the tenant's own is taken to be where the tenant does not say."""
 
 log = structlog.get_logger(__name__)
 
@@ -88,7 +97,7 @@ class TenantRegistry:
             return None
         given = {setting.key: _value(setting) for setting in record.settings if setting.key in OPTION_BY_KEY}
         defaults = {option.key: option.default for option in OPTIONS if option.default is not PER_TENANT}
-        values = {**defaults, **self.fallback, **given}
+        values = {**defaults, **self.fallback, **given, **_mail_server(self.fallback, given)}
         return Tenant(
             id=record.id,
             slug=record.slug,
@@ -97,6 +106,13 @@ class TenantRegistry:
             roots=tuple(root.snapshot() for root in record.verified_roots),
             values={**values, "BRAND_NAME": values.get("BRAND_NAME") or record.name},
         )
+
+
+def _mail_server(platform: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return one mail server's settings, never a mixture: the platform's password must not reach a tenant's host."""
+    if given.get("SMTP_HOST"):
+        return {key: given.get(key, unset) for key, unset in OWN_MAIL_SERVER.items()}
+    return {key: platform[key] for key in OWN_MAIL_SERVER}
 
 
 def _roots_at(session: Session, host: str, port: int | None) -> list[tuple[Root, UUID]]:
