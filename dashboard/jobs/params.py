@@ -24,6 +24,7 @@ PREFIX = "params-"
 SECRET = "$secret"  # noqa: S105
 HIDDEN = "••••••••"
 QUOTED = 60
+LISTED = 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -194,7 +195,9 @@ def _text(kind: Kind, value: Any) -> str:
         return "Yes" if value else "No"
     if kind.options:
         return dict(kind.options).get(str(value), str(value))
-    return ", ".join(value) if isinstance(value, list) else str(value)
+    if isinstance(value, list):
+        return ", ".join(value[:LISTED]) + (f" … and {len(value) - LISTED:,} more" if len(value) > LISTED else "")
+    return str(value)
 
 
 def _is_secret(value: Any) -> bool:

@@ -10,7 +10,9 @@ from datetime import timedelta
 from importlib.metadata import entry_points
 from types import ModuleType
 from typing import Any, ClassVar, Literal, TypeVar
+from uuid import UUID
 
+from markupsafe import Markup
 from pydantic import BaseModel
 
 from config.queues import DEFAULT_QUEUE, QUEUES
@@ -67,6 +69,10 @@ class JobType:
     def run(self, ctx: RunContext, params: Any) -> Result:
         """Do the work; `params` is a `Params`. Raise PermanentError or RetryLater to decide about another attempt."""
         raise NotImplementedError
+
+    def detail(self, run_id: UUID) -> Markup:  # noqa: ARG002 - for those that override it
+        """Return what a run's page shows beyond what every run has, as HTML; nothing unless a job type has more."""
+        return Markup()
 
     def migrate(self, old: dict[str, Any]) -> dict[str, Any]:
         """Return parameters of this version from those of an earlier one."""
