@@ -24,7 +24,7 @@ create_venv() {
   local python
   python="$(find_python)" || exit 1
   say "Creating .venv with $("$python" -V)"
-  "$python" -m venv "$venv" >/dev/null 2>&1 && return
+  "$python" -m venv --clear "$venv" >/dev/null 2>&1 && return
   rm -rf "$venv"
   die "$("$python" -V) has no ensurepip: install it (Debian and Ubuntu: apt install python3-venv) and try again."
 }
