@@ -115,9 +115,14 @@ class Crontab:
         return mask
 
 
-@lru_cache(maxsize=8192)
 def parse(expression: str, spread_key: str = "") -> Crontab:
     """The parsed expression. Raises RecurrenceError (field "crons") for one that is wrong or can never fire."""
+    # Only `H` depends on the schedule; all others share one parsed expression.
+    return _parse(expression, spread_key if "H" in expression.upper() else "")
+
+
+@lru_cache(maxsize=8192)
+def _parse(expression: str, spread_key: str) -> Crontab:
     fields = _fields(expression)
     expanded = tuple(_expand(fields, place, spread_key) for place in range(5))
     try:

@@ -29,6 +29,7 @@ _MOST_DATES_SPELLED = 3
 _HORIZON = HORIZON_YEARS * 366 * DAY
 _EARLIEST = to_instant(datetime(1900, 1, 1, tzinfo=UTC))
 _LATEST = to_instant(datetime(9900, 1, 1, tzinfo=UTC))
+_KINDS, _GAPS, _OVERLAPS = get_args(Kind), get_args(Gap), get_args(Overlap)
 _FIRST_DAY = date(1970, 1, 1)
 _SECOND = timedelta(seconds=1)
 
@@ -133,9 +134,9 @@ class Recurrence:
     _grid: tuple[int, int] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        _check_choice("kind", self.kind, get_args(Kind))
-        _check_choice("dst_gap", self.dst_gap, get_args(Gap))
-        _check_choice("dst_overlap", self.dst_overlap, get_args(Overlap))
+        _check_choice("kind", self.kind, _KINDS)
+        _check_choice("dst_gap", self.dst_gap, _GAPS)
+        _check_choice("dst_overlap", self.dst_overlap, _OVERLAPS)
         overlap: Overlap = "first" if self.kind == "once" and self.dst_overlap == "both" else self.dst_overlap
         zone = timeline(self.timezone)
         added = _days("extra_dates", self.extra_dates)

@@ -9,7 +9,6 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from dashboard.schedules import crontab
 from dashboard.schedules.recurrence import Recurrence, RecurrenceError, clock_changes, jittered
 
 NEW_YORK = "America/New_York"
@@ -179,9 +178,8 @@ CRAFTED = [
 @pytest.mark.parametrize("expression", CRAFTED)
 def test_n19_a_crafted_expression_takes_few_steps_to_the_next_fire_or_to_a_refusal(expression):
     def first_and_next() -> None:
-        crontab.parse.cache_clear()
         try:
-            rule = cron(expression, dst_gap="skip")
+            rule = cron(f" {expression}", dst_gap="skip")  # the space: not the text that is already parsed
         except RecurrenceError:
             return
         at = rule.after(utc(2027, 1, 1))
