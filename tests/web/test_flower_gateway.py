@@ -380,7 +380,7 @@ def test_while_flower_hangs_the_dashboard_answers_and_more_requests_are_turned_a
     app: Dashboard, fake_app: Dashboard, fake: FakeFlower, acme: Tenant, globex: Tenant
 ) -> None:
     browser = sign_in(fake_app, None, person(app, "operator of globex", acme, globex))
-    cookies = {"Cookie": "; ".join(f"{cookie.key}={cookie.value}" for cookie in browser._cookies.values())}
+    cookies = {"Cookie": "; ".join(f"{cookie.key}={cookie.value}" for cookie in (browser._cookies or {}).values())}
     fake.hangs = True
     answers: list[TestResponse] = []
 
