@@ -11,8 +11,9 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from dashboard.audit.actions import record
-from dashboard.core.clock import database_now
+from dashboard.core.clock import database_now, utc_now
 from dashboard.core.errors import InvalidInput, Refused
+from dashboard.core.ids import new_id
 from dashboard.core.orm import db
 from dashboard.core.tenancy import require_binding
 from dashboard.jobs.registry import UnknownJobType, job_type
@@ -59,9 +60,16 @@ def create(draft: ScheduleDraft) -> Schedule:
     session = db.session
     now = database_now(session())
     binding = require_binding()
-    user = binding.actor.id if binding.actor.kind == "user" else None
     schedule = Schedule(
-        tenant_id=binding.tenant.id, owner_id=user, context_root_id=binding.root.id, context_locale=binding.locale
+        id=new_id(),
+        tenant_id=binding.tenant.id,
+        owner_id=binding.actor.id if binding.actor.kind == "user" else None,
+        context_root_id=binding.root.id,
+        context_locale=binding.locale,
+        dst_gap="after",
+        dst_overlap="first",
+        skip_dates=[],
+        extra_dates=[],
     )
     _apply(schedule, draft, now)
     session.add(schedule)
@@ -191,7 +199,7 @@ def _apply(schedule: Schedule, draft: ScheduleDraft, now: datetime) -> None:
     schedule.name = draft.name.strip()
     schedule.job_version = version
     if schedule.kind == "interval" and (schedule.anchor is None or "every_seconds" in errors):
-        schedule.anchor = now
+        schedule.anchor = now.replace(microsecond=0)
     _check_timing(schedule, draft, now, errors)
     if errors:
         db.session.rollback()
@@ -222,11 +230,15 @@ def _check_timing(schedule: Schedule, draft: ScheduleDraft, now: datetime, error
         errors[error.field] = str(error)
         return
     if schedule.next_at is None and "every" not in errors:
-        errors["once_local" if draft.kind == "once" else "crons"] = (
-            "This time has passed. Choose a later one, or send it now instead."
-            if draft.kind == "once"
-            else "This never fires again."
-        )
+        errors["once_local" if draft.kind == "once" else "crons"] = _why_never(draft)
+
+
+def _why_never(draft: ScheduleDraft) -> str:
+    if draft.kind != "once" or draft.once_local is None:
+        return "This never fires again."
+    if draft.once_local.year > utc_now().year:
+        return "This is too far away. Choose a time within the next 50 years."
+    return "This time has passed. Choose a later one, or send it now instead."
 
 
 def recurrence(schedule: Schedule) -> Recurrence:

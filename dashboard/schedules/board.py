@@ -142,10 +142,14 @@ def last_outcomes(schedule_ids: Sequence[UUID]) -> Mapping[UUID, list[str]]:
     outcomes: defaultdict[UUID, list[str]] = defaultdict(list)
     if not schedule_ids:
         return outcomes
-    wanted = sa.func.unnest(sa.bindparam("ids", list(schedule_ids), type_=sa.ARRAY(sa.Uuid))).column_valued("wanted")
+    wanted = (
+        sa.func.unnest(sa.bindparam("ids", list(schedule_ids), type_=sa.ARRAY(sa.Uuid)))
+        .table_valued("id")
+        .render_derived(name="wanted")
+    )
     newest = (
         sa.select(Run.id, Run.schedule_id, Run.state)
-        .where(Run.schedule_id == wanted, Run.tenant_id == require_binding().tenant.id)
+        .where(Run.schedule_id == wanted.c.id, Run.tenant_id == require_binding().tenant.id)
         .order_by(Run.id.desc())
         .limit(LAST_OUTCOMES)
         .correlate(wanted)
