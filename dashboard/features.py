@@ -16,6 +16,8 @@ from dashboard.accounts import settings as settings_pages
 from dashboard.accounts import signing_in
 from dashboard.accounts import views as accounts
 from dashboard.accounts.access import Action
+from dashboard.accounts.commands import members, users
+from dashboard.admin import views as back_office
 from dashboard.audit import models as _audit
 from dashboard.core import links
 from dashboard.emails import models as _emails
@@ -31,10 +33,13 @@ from dashboard.overview import views as overview
 from dashboard.runs import models as _runs
 from dashboard.runs import views as runs
 from dashboard.runs import wording
+from dashboard.runs.commands import runs as run_commands
 from dashboard.schedules import models as _schedules
 from dashboard.schedules import views as schedules
+from dashboard.schedules.commands import schedules as schedule_commands
 from dashboard.tenants import models as _tenants
 from dashboard.tenants import options, registry
+from dashboard.tenants.commands import tenants
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIApplication
@@ -54,7 +59,7 @@ BLUEPRINTS: tuple[Blueprint, ...] = (
     runs.bp,
     schedules.bp,
 )
-COMMANDS: tuple[click.Command, ...] = (doctor,)
+COMMANDS: tuple[click.Command, ...] = (doctor, tenants, users, members, schedule_commands, run_commands)
 
 NAVIGATION: tuple[NavItem, ...] = (
     NavItem(section=None, label="Overview", endpoint="overview.index", action=Action.VIEW, key="o"),
@@ -78,6 +83,7 @@ def init_app(app: Flask, settings: Settings) -> None:
         app.register_blueprint(blueprint)
     if settings.development:
         app.register_blueprint(gallery.blueprint)
+    back_office.init_app(app)
     for group in COMMANDS:
         app.cli.add_command(group)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import date, datetime
@@ -27,6 +28,11 @@ class WrongValue(click.ClickException):
     """A value that was given will not do: exit 2, as for a word that click does not know."""
 
     exit_code = 2
+
+
+def read_line() -> str:
+    """Return the line on the standard input: a secret must stand neither in the list of processes nor in a history."""
+    return sys.stdin.readline().rstrip("\n")
 
 
 @contextmanager
