@@ -174,16 +174,17 @@ _LIST_COLUMNS = (
 
 def state_counts() -> dict[str, int]:
     """Count the bound tenant's runs by state, each up to COUNT_CAP + 1, so that a long history costs nothing."""
-    states = sa.func.unnest(sa.bindparam("states", list(RUN_STATES), type_=sa.ARRAY(sa.Text))).column_valued("state")
+    wanted = sa.func.unnest(sa.bindparam("states", list(RUN_STATES), type_=sa.ARRAY(sa.Text)))
+    states = wanted.table_valued("state").render_derived(name="states")
     some = (
-        sa.select(sa.literal(1))
-        .where(Run.tenant_id == current_tenant().id, Run.state == states)
+        sa.select(sa.literal(1).label("one"))
+        .where(Run.tenant_id == current_tenant().id, Run.state == states.c.state)
         .limit(COUNT_CAP + 1)
         .correlate(states)
         .subquery()
     )
-    count = sa.select(sa.func.count()).select_from(some).scalar_subquery()
-    return {state: number for state, number in db.session.execute(sa.select(states, count))}
+    count = sa.select(sa.func.count()).select_from(some).correlate(states).scalar_subquery()
+    return {state: number for state, number in db.session.execute(sa.select(states.c.state, count).select_from(states))}
 
 
 def panel_version() -> str:

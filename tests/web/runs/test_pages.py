@@ -1,0 +1,189 @@
+"""The pages of runs, as operators use them."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+import pytest
+import sqlalchemy as sa
+
+from dashboard.app import Dashboard
+from dashboard.audit.models import AuditEntry
+from dashboard.core.orm import system_scope
+from dashboard.core.tenancy import Tenant
+from dashboard.runs.models import Run
+from dashboard.runs.states import ACTIVE_STATES, PROBLEM_STATES, RUN_STATES
+from tests.factories import make_user
+from tests.factories.runs import make_run
+from tests.signing_in import Browser, sign_in
+
+POLL = {"HX-Request": "true"}
+
+
+@pytest.fixture
+def operator(app: Dashboard, acme: Tenant) -> Browser:
+    make_user(app, "olivia@acme.test", roles={acme.id: "operator"})
+    return sign_in(app, acme, "olivia@acme.test")
+
+
+@pytest.fixture
+def viewer(app: Dashboard, acme: Tenant) -> Browser:
+    make_user(app, "victor@acme.test", roles={acme.id: "viewer"})
+    return sign_in(app, acme, "victor@acme.test")
+
+
+def stored(app: Dashboard, run_id: UUID) -> Run:
+    with app.app_context(), system_scope("test") as session:
+        return session.get_one(Run, run_id)
+
+
+def soon(**later: Any) -> datetime:
+    return datetime.now(UTC) + timedelta(**later)
+
+
+def test_an_empty_list_explains_itself(operator: Browser) -> None:
+    assert "No runs yet" in operator.get("/runs").text
+
+
+@pytest.mark.parametrize("state", RUN_STATES)
+def test_a_run_in_every_state_can_be_listed_and_opened(
+    app: Dashboard, operator: Browser, acme: Tenant, state: str
+) -> None:
+    waits = {"not_before": soon(hours=1)} if state in {"scheduled", "retrying"} else {}
+    run = make_run(app, acme, state, name=f"Report {state}", **waits)
+    assert f"Report {state}" in operator.get("/runs").text
+    assert str(run.id) in operator.get(f"/runs/{run.id}").text
+
+
+def test_the_tabs_count_and_filter(app: Dashboard, operator: Browser, acme: Tenant) -> None:
+    make_run(app, acme, "succeeded", name="Went well")
+    make_run(app, acme, "failed", name="Went wrong")
+    page = operator.get("/runs?state=failed").text
+    assert "Went wrong" in page
+    assert "Went well" not in page
+
+
+def test_a_search_finds_by_name_and_by_error_and_takes_no_wildcards(
+    app: Dashboard, operator: Browser, acme: Tenant
+) -> None:
+    make_run(app, acme, "failed", name="Invoices", error_message="Mailbox full")
+    make_run(app, acme, "succeeded", name="Export")
+    assert "Invoices" in operator.get("/runs?q=mailbox").text
+    assert "No run matches" in operator.get("/runs?q=%25").text
+
+
+def test_an_address_with_nonsense_opens_the_list(operator: Browser) -> None:
+    assert operator.get("/runs?state=nonsense&before=1&schedule=x&live=fast").status_code == 200
+
+
+def test_pages_follow_each_other_without_gap_or_repeat(app: Dashboard, operator: Browser, acme: Tenant) -> None:
+    made = [make_run(app, acme, "succeeded", name=f"Number {number:03}") for number in range(60)]
+    first = operator.get("/runs").text
+    second = operator.get(f"/runs?before={made[10].id}").text
+    shown = (
+        [run for run in made if f'id="run-{run.id}"' in first],
+        [run for run in made if f'id="run-{run.id}"' in second],
+    )
+    assert [len(each) for each in shown] == [50, 10]
+
+
+def test_the_poll_gets_the_panel_alone_and_304_while_nothing_changed(
+    app: Dashboard, operator: Browser, acme: Tenant
+) -> None:
+    run = make_run(app, acme, "ready")
+    panel = operator.get("/runs", headers=POLL)
+    assert panel.text.lstrip().startswith('<section id="runs-panel"')
+    tag = {**POLL, "HX-PTag": panel.headers["HX-PTag"]}
+    assert operator.get("/runs", headers=tag).status_code == 304
+    operator.post(f"/runs/{run.id}/cancellations")
+    assert operator.get("/runs", headers=tag).status_code == 200
+
+
+def test_a_finished_run_asks_no_more(app: Dashboard, operator: Browser, acme: Tenant) -> None:
+    done, busy = make_run(app, acme, "succeeded"), make_run(app, acme, "running")
+    assert "hx-trigger" not in operator.get(f"/runs/{done.id}", headers=POLL).text
+    assert 'hx-trigger="every 2s"' in operator.get(f"/runs/{busy.id}", headers=POLL).text
+
+
+def test_a_run_that_starts_within_the_minute_is_watched_closely(
+    app: Dashboard, operator: Browser, acme: Tenant
+) -> None:
+    make_run(app, acme, "scheduled", not_before=soon(seconds=55))
+    assert 'hx-trigger="every 2s"' in operator.get("/runs", headers=POLL).text
+
+
+@pytest.mark.parametrize("state", sorted(ACTIVE_STATES - {"running"}))
+def test_a_waiting_run_is_cancelled_at_once(app: Dashboard, operator: Browser, acme: Tenant, state: str) -> None:
+    run = make_run(app, acme, state, not_before=soon(hours=1))
+    operator.post(f"/runs/{run.id}/cancellations")
+    assert stored(app, run.id).state == "cancelled"
+
+
+def test_a_running_run_is_asked_to_stop(app: Dashboard, operator: Browser, acme: Tenant) -> None:
+    run = make_run(app, acme, "running")
+    page = operator.post(f"/runs/{run.id}/cancellations", follow_redirects=True).text
+    assert "Asked to stop" in page
+    assert stored(app, run.id).cancel_requested_at is not None
+
+
+def test_cancelling_what_has_ended_is_an_answer_not_a_crash(app: Dashboard, operator: Browser, acme: Tenant) -> None:
+    run = make_run(app, acme, "succeeded")
+    page = operator.post(f"/runs/{run.id}/cancellations", follow_redirects=True)
+    assert page.status_code == 200
+    assert stored(app, run.id).state == "succeeded"
+
+
+@pytest.mark.parametrize("state", sorted(PROBLEM_STATES))
+def test_a_failed_run_is_run_again_by_one_click(app: Dashboard, operator: Browser, acme: Tenant, state: str) -> None:
+    run = make_run(app, acme, state, error_message="Mailbox full")
+    operator.post(f"/runs/{run.id}/retries")
+    assert stored(app, run.id).state == "ready"
+
+
+def test_what_an_operator_does_is_in_the_audit_trail(app: Dashboard, operator: Browser, acme: Tenant) -> None:
+    run = make_run(app, acme, "ready")
+    operator.post(f"/runs/{run.id}/cancellations")
+    with app.app_context(), system_scope("test") as session:
+        entry = session.scalars(sa.select(AuditEntry).where(AuditEntry.subject_id == run.id)).one()
+    assert (entry.action, entry.actor_kind, entry.tenant_id) == ("run.cancel", "user", acme.id)
+
+
+def test_a_viewer_sees_no_buttons_and_is_refused(app: Dashboard, viewer: Browser, acme: Tenant) -> None:
+    run = make_run(app, acme, "ready")
+    page = viewer.get(f"/runs/{run.id}").text
+    assert "cancellations" not in page
+    assert viewer.post(f"/runs/{run.id}/cancellations").status_code == 403
+    assert viewer.post(f"/runs/{run.id}/retries").status_code == 403
+
+
+def test_another_tenants_run_is_not_there(app: Dashboard, operator: Browser, globex: Tenant) -> None:
+    run = make_run(app, globex, "failed", name="Globex secret")
+    assert operator.get(f"/runs/{run.id}").status_code == 404
+    assert operator.post(f"/runs/{run.id}/retries").status_code == 404
+    assert "Globex secret" not in operator.get("/runs?q=secret").text
+
+
+def test_what_a_job_wrote_is_shown_and_not_run(app: Dashboard, operator: Browser, acme: Tenant) -> None:
+    evil = "<script>alert(1)</script>"
+    run = make_run(app, acme, "failed", name=evil, error_message=evil, error_traceback=evil, progress_note=evil)
+    for path in ("/", "/runs", f"/runs/{run.id}"):
+        assert evil not in operator.get(path).text
+
+
+def test_the_overview_counts_the_day_and_says_what_needs_a_person(
+    app: Dashboard, operator: Browser, acme: Tenant
+) -> None:
+    for state in ("succeeded", "succeeded", "succeeded", "failed"):
+        make_run(app, acme, state, name=f"Day {state}")
+    page = operator.get("/").text
+    assert "75.0%" in page
+    assert "1 failed" in page
+    assert page.count("Day failed") >= 2
+
+
+def test_a_new_tenants_overview_offers_the_first_step(operator: Browser) -> None:
+    page = operator.get("/").text
+    assert "Nothing has run yet" in page
+    assert "Nothing is due" in page
