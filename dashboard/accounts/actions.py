@@ -12,6 +12,7 @@ from dashboard.accounts.access import Role
 from dashboard.accounts.models import Credential, Membership, User, WebSession
 from dashboard.accounts.passwords import check_new, hash_password
 from dashboard.audit.actions import record
+from dashboard.core.clock import database_now
 from dashboard.core.errors import InvalidInput, Refused
 from dashboard.tenants.models import TenantRecord
 
@@ -24,11 +25,9 @@ def create_user(session: Session, email: str, name: str, password: str, platform
 
     Raises InvalidInput for an address that is malformed or taken, a name or a password that will not do.
     """
-    email, name = email.strip(), name.strip()
+    email, name = email.strip(), _checked_name(name)
     if not EMAIL.fullmatch(email):
         raise InvalidInput({"email": "Write an address like ada@acme.example."})
-    if not 1 <= len(name) <= MAX_NAME_LENGTH:
-        raise InvalidInput({"name": f"Give a name of 1 to {MAX_NAME_LENGTH} characters."})
     if user_by_email(session, email) is not None:
         raise InvalidInput({"email": f"{email} belongs to somebody already."})
     password_hash = hash_password(check_new(password, email))
@@ -37,6 +36,24 @@ def create_user(session: Session, email: str, name: str, password: str, platform
     session.flush()
     session.add(Credential(user_id=user.id, password_hash=password_hash))
     record(session, "user.create", subject=("user", user.id, email), details={"platform_owner": platform_owner})
+    return user
+
+
+def update_user(session: Session, user_id: UUID, *, name: str, platform_owner: bool, disabled: bool, by: UUID) -> User:
+    """Change what a platform owner may change of a person; a disabled one is signed out. Needs a system session.
+
+    Raises Refused if the owner `by` would lose the back office by it.
+    """
+    user = session.get_one(User, user_id, with_for_update=True)
+    if user_id == by and (disabled or not platform_owner):
+        raise Refused("You would lose the back office yourself. Let another owner do it.")
+    user.name = _checked_name(name)
+    user.is_platform_owner = platform_owner
+    user.disabled_at = (user.disabled_at or database_now(session)) if disabled else None
+    if disabled:
+        session.execute(sa.delete(WebSession).where(WebSession.user_id == user_id))
+    details = {"name": user.name, "platform_owner": platform_owner, "disabled": disabled}
+    record(session, "user.change", subject=("user", user_id, user.email), details=details)
     return user
 
 
@@ -76,23 +93,23 @@ def add_member(session: Session, email: str, slug: str, role: str) -> Membership
     return membership
 
 
-def change_role(session: Session, user_id: UUID, role: str) -> Membership:
-    """Change a member's role in the bound tenant. Raises Refused if nobody would be left to administer it."""
+def change_role(session: Session, tenant_id: UUID, user_id: UUID, role: str) -> Membership:
+    """Change a member's role in a tenant. Raises Refused if nobody would be left to administer it."""
     chosen = parse_role(role)
-    membership = _locked_member(session, user_id, stays_admin=chosen is Role.ADMIN)
+    membership = _locked_member(session, tenant_id, user_id, stays_admin=chosen is Role.ADMIN)
     details = {"before": membership.role, "after": chosen.value}
     membership.role = chosen
-    record(session, "member.change", subject=("user", user_id, membership.user.email), details=details)
+    subject = ("user", user_id, membership.user.email)
+    record(session, "member.change", subject=subject, tenant_id=tenant_id, details=details)
     return membership
 
 
-def remove_member(session: Session, user_id: UUID) -> Membership:
-    """End a person's membership of the bound tenant. Raises Refused if nobody would be left to administer it."""
-    membership = _locked_member(session, user_id, stays_admin=False)
+def remove_member(session: Session, tenant_id: UUID, user_id: UUID) -> Membership:
+    """End a person's membership of a tenant. Raises Refused if nobody would be left to administer it."""
+    membership = _locked_member(session, tenant_id, user_id, stays_admin=False)
     session.delete(membership)
-    record(
-        session, "member.remove", subject=("user", user_id, membership.user.email), details={"role": membership.role}
-    )
+    subject = ("user", user_id, membership.user.email)
+    record(session, "member.remove", subject=subject, tenant_id=tenant_id, details={"role": membership.role})
     return membership
 
 
@@ -109,10 +126,20 @@ def parse_role(word: str) -> Role:
         raise InvalidInput({"role": f"Choose one of: {', '.join(Role)}."}) from None
 
 
-def _locked_member(session: Session, user_id: UUID, *, stays_admin: bool) -> Membership:
-    """Lock the bound tenant's members, so that two admins who demote each other do not both succeed."""
+def _checked_name(name: str) -> str:
+    name = name.strip()
+    if not 1 <= len(name) <= MAX_NAME_LENGTH:
+        raise InvalidInput({"name": f"Give a name of 1 to {MAX_NAME_LENGTH} characters."})
+    return name
+
+
+def _locked_member(session: Session, tenant_id: UUID, user_id: UUID, *, stays_admin: bool) -> Membership:
+    """Lock the tenant's members, so that two admins who demote each other do not both succeed."""
     members = session.scalars(
-        sa.select(Membership).options(joinedload(Membership.user)).with_for_update(of=Membership)
+        sa.select(Membership)
+        .where(Membership.tenant_id == tenant_id)
+        .options(joinedload(Membership.user, innerjoin=True))
+        .with_for_update(of=Membership)
     ).all()
     member = next((each for each in members if each.user_id == user_id), None)
     if member is None:

@@ -11,6 +11,7 @@ from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from dashboard.core.orm import Base, Created, Identified, TenantOwned, timestamp
+from dashboard.tenants.models import TenantRecord
 
 
 class User(Identified, Created, Base):
@@ -51,6 +52,7 @@ class Membership(TenantOwned, Created, Base):
     role: Mapped[str]
 
     user: Mapped[User] = relationship(lazy="raise")
+    tenant: Mapped[TenantRecord] = relationship(lazy="raise")
 
 
 class WebSession(Identified, Created, Base):

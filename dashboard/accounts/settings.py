@@ -68,7 +68,7 @@ def change_member(user_id: UUID) -> ResponseReturnValue:
     if not signing_in.is_fresh():
         return _ask_for_password()
     try:
-        actions.change_role(db.session(), user_id, request.form.get("role", ""))
+        actions.change_role(db.session(), current_tenant().id, user_id, request.form.get("role", ""))
     except Refused as refusal:
         return _refused(refusal)
     return _saved("The role is changed.")
@@ -81,7 +81,7 @@ def remove_member(user_id: UUID) -> ResponseReturnValue:
     if not signing_in.is_fresh():
         return _ask_for_password()
     try:
-        actions.remove_member(db.session(), user_id)
+        actions.remove_member(db.session(), current_tenant().id, user_id)
     except Refused as refusal:
         return _refused(refusal)
     return _saved("The person is no member any more.")

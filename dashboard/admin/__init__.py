@@ -1,1 +1,1 @@
-"""The platform owners' back office."""
+"""The platform owners' back office, on Flask-Admin."""
