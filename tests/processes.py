@@ -142,3 +142,12 @@ def wait_until(
             raise AssertionError(explain())
         time.sleep(POLL_SECONDS)
     return answer
+
+
+@contextmanager
+def beat_process(environment: Mapping[str, str], *, plugins: Sequence[str] = ()) -> Iterator[RunningProcess]:
+    """A beat that plans, dispatches and reaps; `plugins` are modules with job types."""
+    settings = {**environment, "PLUGINS": ",".join(plugins)}
+    args = [*celery("beat"), "--scheduler=worker.beat:DatabaseScheduler", "--loglevel=INFO", "--pidfile="]
+    with running(args, settings, ready="beat: Starting...") as process:
+        yield process

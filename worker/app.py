@@ -8,6 +8,7 @@ from celery.signals import worker_process_init
 from flask import Flask
 
 from config.settings import Settings
+from worker import attendance, executor
 from worker.context import TenantCelery
 
 
@@ -16,8 +17,11 @@ def create_celery(flask_app: Flask) -> TenantCelery:
 
     The tasks of plugins are there already: the application has imported the modules that PLUGINS names.
     """
-    celery = TenantCelery(flask_app, cast(Settings, flask_app.extensions["settings"]))
+    settings = cast(Settings, flask_app.extensions["settings"])
+    celery = TenantCelery(flask_app, settings)
     celery.set_default()
     flask_app.extensions["celery"] = celery
     worker_process_init.connect(celery.leave_parents_connections)
+    executor.init_app(flask_app, settings)
+    attendance.install(celery, settings)
     return celery

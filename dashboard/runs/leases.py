@@ -195,16 +195,21 @@ def _finish_values(run_id: UUID, fence: int, outcome: Outcome) -> dict[str, Any]
     }
 
 
+# A run that was cancelled meanwhile is not tried again.
 _FINISH = sa.text("""
 WITH ended AS (
-    UPDATE run SET state = :state, reason = :reason, lease_until = NULL, result = :result,
-        not_before = CASE WHEN :state = 'retrying' THEN now() + :delay ELSE not_before END,
-        finished_at = CASE WHEN :state = 'retrying' THEN NULL ELSE now() END,
+    UPDATE run SET state = verdict.state, reason = :reason, lease_until = NULL, result = :result,
+        not_before = CASE WHEN verdict.state = 'retrying' THEN now() + :delay ELSE run.not_before END,
+        finished_at = CASE WHEN verdict.state = 'retrying' THEN NULL ELSE now() END,
         progress_done = coalesce(:done, progress_done), progress_total = coalesce(:total, progress_total),
         progress_note = coalesce(:progress_note, progress_note),
         error_type = :error_type, error_message = :error_message, error_traceback = :error_traceback
-    WHERE id = :id AND fence = :fence AND state = 'running'
-    RETURNING tenant_id, id, state, attempt, extract(epoch FROM now() - started_at) AS seconds),
+    FROM (
+        SELECT id, CASE WHEN :state = 'retrying' AND cancel_requested_at IS NOT NULL THEN 'cancelled' ELSE :state END
+            AS state
+        FROM run WHERE id = :id FOR UPDATE) AS verdict
+    WHERE run.id = verdict.id AND fence = :fence AND run.state = 'running'
+    RETURNING tenant_id, run.id, run.state, attempt, extract(epoch FROM now() - started_at) AS seconds),
 told AS (
     INSERT INTO run_event (tenant_id, run_id, state, attempt, note)
     SELECT tenant_id, id, state, attempt, :note FROM ended),

@@ -133,21 +133,28 @@ def next_due(session: Session) -> datetime | None:
     return session.scalar(sa.select(sa.func.min(Run.not_before)).where(_in(SCHEDULED, RETRYING)))
 
 
-def release(session: Session, run_id: UUID, fence: int, cause: str) -> Move | None:
-    """Give back a run at once whose worker is known to be gone; None if it is held no more."""
+def release(session: Session, run_id: UUID, fence: int, cause: str, *, counts: bool) -> list[Move]:
+    """Give back a run at once whose worker is known to be gone; `counts` says whether the attempt does.
+
+    Returns no move if the run is held no more. Works in a tenant's session too.
+    """
     held = _LOCKED.where(Run.id == run_id, Run.fence == fence, Run.state == RUNNING)
-    return next(iter(_settle(session, held, lambda run: fate_of_orphan(run, cause))), None)
+    return _release(session, held, cause, counts)
 
 
 def release_all(session: Session, worker: str, cause: str) -> list[Move]:
-    """Give back all that a stopped worker process held, and return the moves made.
+    """Give back all that a stopped worker held, and return the moves made.
 
-    The attempt of a run that starts again does not count: stopping was no fault of the run's.
+    The attempts do not count: stopping was no fault of the runs.
     """
-    held = _LOCKED.where(Run.state == RUNNING, Run.worker == worker)
-    moves = _settle(session, held, lambda run: fate_of_orphan(run._replace(attempt=run.attempt - 1), cause))
+    return _release(session, _LOCKED.where(Run.state == RUNNING, Run.worker == worker), cause, False)
+
+
+def _release(session: Session, held: _Question, cause: str, counts: bool) -> list[Move]:
+    taken_off = 0 if counts else 1
+    moves = _settle(session, held, lambda run: fate_of_orphan(run._replace(attempt=run.attempt - taken_off), cause))
     again = [move.run_id for move in moves if move.new == READY]
-    session.execute(sa.update(Run).where(Run.id.in_(again)).values(attempt=Run.attempt - 1))
+    session.execute(sa.update(Run).where(Run.id.in_(again)).values(attempt=Run.attempt - taken_off))
     return moves
 
 

@@ -18,7 +18,7 @@ from dashboard.runs.dispatcher import Admitted, Pace
 from dashboard.runs.leases import Outcome
 from dashboard.runs.load import reconcile
 from dashboard.runs.models import Run
-from tests.factories.runs import enqueue_runs, load_of, make_worker, run_of, set_load, states_of, timeline_of
+from tests.factories.ledger import enqueue_runs, load_of, make_worker, run_of, set_load, states_of, timeline_of
 
 LEASE = timedelta(seconds=30)
 OVER = timedelta(seconds=-1)

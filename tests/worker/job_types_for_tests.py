@@ -1,0 +1,136 @@
+"""Job types whose every move a test can see; real workers load them as a plugin."""
+
+from __future__ import annotations
+
+import os
+import time
+from datetime import timedelta
+from typing import Any, Literal
+
+from celery.exceptions import SoftTimeLimitExceeded
+from flask import url_for
+from pydantic import BaseModel, SecretStr
+
+from dashboard.core.orm import db
+from dashboard.jobs.context import RunContext
+from dashboard.jobs.outcomes import PermanentError, Result, RetryLater
+from dashboard.jobs.registry import JobType, register
+from dashboard.runs.models import RunLog
+
+EFFECT = "effect"
+STARTED = "started"
+
+
+def leave_effect(ctx: RunContext) -> None:
+    """Write a row in the job's own transaction: it is there once for each attempt that was committed."""
+    db.session.add(RunLog(run_id=ctx.run_id, attempt=ctx.attempt, level="info", text=EFFECT))
+
+
+@register
+class Empty(JobType):
+    """Does nothing, as fast as can be."""
+
+    key = "test.empty"
+    label = "Nothing"
+    idempotent = True
+
+    def run(self, ctx: RunContext, params: Any) -> Result:
+        return None
+
+
+class SleepParams(BaseModel):
+    seconds: float = 0.0
+
+
+class _Sleep(JobType):
+    """Says that it started, waits while it listens, and leaves one effect."""
+
+    Params = SleepParams
+
+    def run(self, ctx: RunContext, params: SleepParams) -> Result:
+        ctx.log("info", f"{STARTED} {os.getpid()}")
+        ctx.wait(timedelta(seconds=params.seconds))
+        leave_effect(ctx)
+        return {"link": url_for("overview.index", _external=True)}
+
+
+@register
+class SleepAgain(_Sleep):
+    """May be run again."""
+
+    key = "test.sleep_again"
+    label = "Sleep, again if need be"
+    idempotent = True
+
+
+@register
+class SleepOnce(_Sleep):
+    """May run only once."""
+
+    key = "test.sleep_once"
+    label = "Sleep, once"
+
+
+@register
+class Deaf(JobType):
+    """Waits and does not listen; not even to the soft time limit if it is `stubborn`."""
+
+    class Params(BaseModel):
+        seconds: float
+        stubborn: bool = False
+
+    key = "test.deaf"
+    label = "Deaf"
+
+    def run(self, ctx: RunContext, params: Params) -> Result:
+        ctx.log("info", f"{STARTED} {os.getpid()}")
+        leave_effect(ctx)
+        end = time.monotonic() + params.seconds
+        while time.monotonic() < end:
+            try:
+                time.sleep(max(0.0, end - time.monotonic()))
+            except SoftTimeLimitExceeded:
+                if not params.stubborn:
+                    raise
+        return None
+
+
+@register
+class Fail(JobType):
+    """Fails in the way that it is told, after an effect that must not stand."""
+
+    class Params(BaseModel):
+        how: Literal["error", "permanent", "later", "vanish"] = "error"
+        secret: SecretStr = SecretStr("")
+
+    key = "test.fail"
+    label = "Fail"
+    idempotent = True
+    max_attempts = 2
+
+    def run(self, ctx: RunContext, params: Params) -> Result:
+        leave_effect(ctx)
+        db.session.flush()
+        match params.how:
+            case "permanent":
+                raise PermanentError("It can never work.")
+            case "later":
+                raise RetryLater(timedelta(seconds=1), "Too early.")
+            case "vanish":
+                os._exit(9)
+        raise ValueError(f"It failed with {params.secret.get_secret_value()} at postgresql://joe:hunter2@db/x")
+
+
+@register
+class Count(JobType):
+    """Tells how far it is."""
+
+    key = "test.count"
+    label = "Count"
+    idempotent = True
+
+    def run(self, ctx: RunContext, params: Any) -> Result:
+        for done in range(1, 4):
+            ctx.check_cancelled()
+            ctx.progress(done, 3, f"{done} of 3")
+        return {"counted": 3}

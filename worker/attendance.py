@@ -1,0 +1,102 @@
+"""Tie a worker's row, and the runs it holds, to the worker's life: it comes, it is asked to leave, it is gone."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Mapping
+from typing import Any, cast
+
+import structlog
+from celery import bootsteps
+from celery.signals import worker_init, worker_ready, worker_shutting_down
+from celery.worker import WorkController
+from celery.worker.state import active_requests
+from flask import Flask
+
+from config.settings import Settings
+from dashboard.core.orm import system_scope
+from dashboard.runs import reaper
+from worker.context import TenantCelery
+from worker.executor import STOPPED, executor_of
+from worker.loops import Loop
+from worker.presence import Presence
+
+log = structlog.get_logger(__name__)
+
+
+class Attendance:
+    """One worker's: it gives the worker its name, keeps its row, and hands back what it held when it stops."""
+
+    def __init__(self, flask_app: Flask, settings: Settings) -> None:
+        self.flask_app = flask_app
+        self.settings = settings
+        self.is_leaving = False
+        self.presence: Presence | None = None
+
+    def begin(self, sender: Any, **_: Any) -> None:
+        """Name the worker, before its pool forks: two on one machine may have the same node name."""
+        executor_of(self.flask_app).worker = f"{sender.hostname} {os.getpid()}"
+
+    def be_ready(self, sender: Any, **_: Any) -> None:
+        """Say that it is there, once it takes messages (and again when the broker came back)."""
+        worker = sender.controller
+        if self.presence is None:
+            name = executor_of(self.flask_app).worker
+            every = float(self.settings.heartbeat_seconds)
+            self.presence = Presence(self.flask_app, "worker", name, every, lambda: self._vitals(worker))
+        self.presence.start()
+
+    def leave(self, **_: Any) -> None:
+        """Take no more runs, and after the soft shutdown's time tell those in this process to stop."""
+        self.is_leaving = True
+        if self.presence is not None:
+            self.presence.wake()
+        stop_all = executor_of(self.flask_app).heartbeat.stop_all
+        timer = threading.Timer(self.settings.soft_shutdown_seconds, stop_all)
+        timer.daemon = True
+        timer.start()
+
+    def end(self) -> None:
+        """Give back at once what the worker held until its pool was gone."""
+        if self.presence is not None:
+            self.presence.stop()
+        Loop("handing back", self.flask_app, self._hand_back).once()
+
+    def _hand_back(self) -> float:
+        with system_scope("worker stopped") as session:
+            moves = reaper.release_all(session, executor_of(self.flask_app).worker, STOPPED)
+        for move in moves:
+            log.warning("run_handed_back", run_id=str(move.run_id), new=move.new)
+        return 0
+
+    def _vitals(self, worker: Any) -> Mapping[str, Any]:
+        return {
+            "slots": 0 if self.is_leaving else worker.pool.num_processes,
+            "busy": len(active_requests),
+            "queues": list(worker.app.amqp.queues.consume_from),
+        }
+
+
+class Farewell(bootsteps.StartStopStep):
+    """Starts before the pool, so that it stops after it: then no run of this worker goes on."""
+
+    def stop(self, parent: WorkController) -> None:
+        attendance_of(cast(TenantCelery, parent.app).flask_app).end()
+
+    terminate = stop
+
+
+def install(celery: TenantCelery, settings: Settings) -> None:
+    """Let the worker that `celery` becomes keep its attendance."""
+    attendance = Attendance(celery.flask_app, settings)
+    celery.flask_app.extensions["attendance"] = attendance
+    worker_init.connect(attendance.begin, weak=False)
+    worker_ready.connect(attendance.be_ready, weak=False)
+    worker_shutting_down.connect(attendance.leave, weak=False)
+    celery.steps["worker"].add(Farewell)
+
+
+def attendance_of(app: Flask) -> Attendance:
+    """Return the attendance of this process's worker."""
+    return cast(Attendance, app.extensions["attendance"])

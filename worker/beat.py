@@ -1,0 +1,152 @@
+"""Beat's scheduler: it plans in beat's own loop, and dispatches and reaps in threads beside it.
+
+Any number of beats may run; no lock decides who works (`celery beat -S worker.beat:DatabaseScheduler`).
+"""
+
+from __future__ import annotations
+
+import socket
+import threading
+import time
+from typing import Any, cast
+
+import structlog
+from celery.beat import Scheduler
+
+from config.settings import Settings
+from dashboard.core.clock import database_now
+from dashboard.core.orm import system_scope
+from dashboard.runs import dispatcher, reaper
+from dashboard.runs.dispatcher import Pace
+from dashboard.runs.ledger import Move
+from dashboard.runs.load import RUNS, SCHEDULES, reconcile
+from dashboard.schedules.planner import plan
+from worker.context import TenantCelery
+from worker.listening import Listener
+from worker.loops import Loop
+from worker.presence import Presence
+from worker.publishing import BrokerAway, Publisher
+
+POLL_SECONDS = 1.0
+"""How often each part looks for itself, if nothing wakes it."""
+
+RECONCILE_SECONDS = 60.0
+
+log = structlog.get_logger(__name__)
+
+
+class Dispatcher:
+    """Admits ready runs and sends their messages; while the broker is away, it admits none."""
+
+    def __init__(self, celery: TenantCelery, settings: Settings) -> None:
+        self.lease = settings.lease
+        self.pace = Pace()
+        self.publisher = Publisher(celery)
+
+    def step(self) -> float:
+        self.publisher.connect()
+        with system_scope("dispatcher") as session:
+            admitted = dispatcher.admit(session, lease=self.lease, pace=self.pace)
+        unsent = self.publisher.publish(admitted)
+        if unsent:
+            with system_scope("dispatcher") as session:
+                dispatcher.hand_back(session, unsent, "The broker did not take its message.")
+            raise BrokerAway(f"{len(unsent)} runs wait for the broker.")
+        return POLL_SECONDS
+
+
+class Reaper:
+    """Takes back what dead workers held, wakes what has waited long enough, and keeps the counters right."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.lease = settings.lease
+        self._reconciled_at = time.monotonic()
+
+    def step(self) -> float:
+        with system_scope("reaper") as session:
+            reaped = reaper.reap(session, self.lease)
+        with system_scope("reaper") as session:
+            woken = [*reaper.expire(session), *reaper.wake_due(session)]
+        self._tell(reaped)
+        self._reconcile()
+        if len(reaped) >= reaper.BATCH or len(woken) >= reaper.BATCH:
+            return 0
+        return self._until_next()
+
+    def _tell(self, reaped: list[Move]) -> None:
+        for move in reaped:
+            log.warning("run_taken_back", run_id=str(move.run_id), old=move.old, new=move.new)
+
+    def _reconcile(self) -> None:
+        if time.monotonic() - self._reconciled_at < RECONCILE_SECONDS:
+            return
+        self._reconciled_at = time.monotonic()
+        with system_scope("reconcile") as session:
+            drifts = reconcile(session)
+        for drift in drifts:
+            log.error("counters_drifted", **{name: str(getattr(drift, name)) for name in drift.__slots__})
+
+    def _until_next(self) -> float:
+        with system_scope("reaper") as session:
+            due = reaper.next_due(session)
+            seconds = POLL_SECONDS if due is None else (due - database_now(session)).total_seconds()
+        return min(max(seconds, 0.0), POLL_SECONDS)
+
+
+class DatabaseScheduler(Scheduler):
+    """Plans what is due at each tick, and sleeps until something is committed, a second at most."""
+
+    def __init__(self, app: TenantCelery, lazy: bool = False, **options: Any) -> None:
+        super().__init__(app, lazy=True, **options)
+        self.celery = app
+        self.flask_app = app.flask_app
+        self.tick_ms = 0.0
+        self._pause = 0.0
+        self._awake = threading.Event()
+        self._parts: tuple[Loop | Listener | Presence, ...] = ()
+        self._planner = Loop("planner", app.flask_app, self._plan)
+        if not lazy:  # beat's banner makes a lazy one, only to name it
+            self.setup_schedule()
+
+    def setup_schedule(self) -> None:
+        """Start the threads. Periodic tasks of Celery's own configuration have no place here: schedules are rows."""
+        settings = cast(Settings, self.flask_app.extensions["settings"])
+        dispatching = Loop("dispatcher", self.flask_app, Dispatcher(self.celery, settings).step)
+        reaping = Loop("reaper", self.flask_app, Reaper(settings).step)
+        listener = Listener(settings, {RUNS: dispatching.wake, SCHEDULES: self._awake.set})
+        name = f"beat@{socket.gethostname()}"
+        presence = Presence(self.flask_app, "beat", name, float(settings.heartbeat_seconds), self._vitals)
+        self._parts = (dispatching, reaping, listener, presence)
+        for part in self._parts:
+            part.start()
+
+    def tick(self, *_: Any, **__: Any) -> float:
+        """Wait until something happened, but not for long; then plan what is due. Returns at once after that."""
+        self._awake.wait(self._pause)
+        self._awake.clear()
+        started = time.monotonic()
+        self._pause = self._planner.once()
+        self.tick_ms = (time.monotonic() - started) * 1000
+        return 0.0
+
+    def _plan(self) -> float:
+        with system_scope("planner") as session:
+            result = plan(session, database_now(session))
+        return 0.0 if result.full else POLL_SECONDS
+
+    def _vitals(self) -> dict[str, Any]:
+        return {"tick_ms": self.tick_ms}
+
+    def sync(self) -> None:
+        """There is nothing to write: every decision is committed already."""
+
+    def close(self) -> None:
+        """Stop the threads. Beat calls it twice, and may do so in the middle of a tick."""
+        parts, self._parts = self._parts, ()
+        self._awake.set()
+        for part in parts:
+            part.stop()
+
+    @property
+    def info(self) -> str:
+        return "    . schedules, dispatcher and reaper -> PostgreSQL"

@@ -1,0 +1,272 @@
+"""Execute a run: claim it, let its job type do the work, and write how it ended.
+
+The context is the task's: the tenant is bound and a request at its root is open.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import cast
+from uuid import UUID
+
+import sqlalchemy as sa
+import structlog
+from celery.exceptions import SoftTimeLimitExceeded
+from flask import Flask, current_app
+
+from config.settings import Settings
+from dashboard.core.errors import InvalidInput
+from dashboard.core.orm import db, tenant_session
+from dashboard.core.tenancy import require_binding
+from dashboard.jobs.context import LogLevel, RunContext
+from dashboard.jobs.outcomes import PermanentError, RetryLater, RunStopped, as_json
+from dashboard.jobs.registry import UnknownJobType, job_type
+from dashboard.runs import leases, reaper
+from dashboard.runs.backoff import Backoff
+from dashboard.runs.leases import Claim, Fault, Outcome, Progress
+from dashboard.runs.models import Run
+from dashboard.runs.states import CANCELLED, DEAD, FAILED, RETRYING, RUNNING, SUCCEEDED, TIMED_OUT
+from worker.faults import fault_of, redacted, secrets_of
+from worker.heartbeat import Heartbeat, HeldRun
+from worker.outages import DATABASE_AWAY, first_line
+
+PROGRESS_SECONDS = 0.5
+"""How often a job's progress is written at most; what comes between goes with the next heartbeat."""
+
+FINISH_RETRY_SECONDS = 1.0
+LONGEST_LINE = 10_000
+LONGEST_NOTE = 200
+TIME_LIMIT = "time_limit"
+STOPPED = "Its worker was stopped."
+
+log = structlog.get_logger(__name__)
+
+
+class LeaseLost(Exception):
+    """Another worker holds the run now, so nothing this one did may stand."""
+
+
+class Executor:
+    """Executes runs in this process; `worker` is the name under which it holds them."""
+
+    def __init__(self, heartbeat: Heartbeat, worker: str) -> None:
+        self.heartbeat = heartbeat
+        self.worker = worker
+
+    def execute(self, run_id: UUID, fence: int) -> None:
+        """Do everything that a message `(run_id, fence)` asks for; a message that came too late asks for nothing."""
+        claim = leases.claim(run_id, fence, lease=self.heartbeat.lease, worker=self.worker)
+        if claim is None:
+            log.info("message_is_stale", run_id=str(run_id), fence=fence)
+            return
+        held = HeldRun(claim=claim, binding=require_binding())
+        with self.heartbeat.holding(held):
+            outcome = self._attempt(held)
+            if outcome is not None:
+                _finish(held, outcome)
+
+    def refuse(self, run_id: UUID, fence: int, refusal: Exception) -> None:
+        """Fail a run that must not be executed at all, such as for an actor who is gone."""
+        claim = leases.claim(run_id, fence, lease=self.heartbeat.lease, worker=self.worker)
+        if claim is not None:
+            leases.finish(run_id, fence, Outcome(state=FAILED, reason="refused", fault=fault_of(refusal)))
+
+    def time_out(self, run_id: UUID, fence: int) -> None:
+        """End a run that was killed at its time limit."""
+        fault = Fault(type="TimeLimit", message="It was killed, because it went on after its time limit.")
+        leases.finish(run_id, fence, Outcome(state=TIMED_OUT, reason=TIME_LIMIT, fault=fault))
+
+    def give_back(self, run_id: UUID, fence: int) -> None:
+        """Give back a run whose process is lost; if the database is away, the lease runs out."""
+        try:
+            with tenant_session() as session:
+                reaper.release(session, run_id, fence, "The process that executed it was lost.", counts=True)
+        except DATABASE_AWAY as error:
+            log.warning("run_not_given_back", run_id=str(run_id), reason=first_line(error))
+
+    def _attempt(self, held: HeldRun) -> Outcome | None:
+        """Run the job and return how it ended; None if the run is not this worker's any more."""
+        job = _Job(held, Reporter(held, self.heartbeat))
+        try:
+            return job.run()
+        except SystemExit:  # the worker stops, and this child of its pool with it
+            db.session.rollback()
+            _hand_back(held)
+            raise
+        except Exception as error:  # noqa: BLE001 - whatever a job raises is how it ended
+            return _verdict(held, error, job.reporter.secrets)
+        finally:
+            db.session.rollback()
+
+
+class Reporter:
+    """Carries what a job says into the ledger. Losing a line of it must not fail the job."""
+
+    def __init__(self, held: HeldRun, heartbeat: Heartbeat) -> None:
+        self.held = held
+        self.heartbeat = heartbeat
+        self.secrets = secrets_of(held.binding.settings, None)
+        self._saved_at = -PROGRESS_SECONDS
+
+    def log(self, level: LogLevel, text: str) -> None:
+        claim = self.held.claim
+        line = redacted(text, self.secrets)[:LONGEST_LINE]
+        try:
+            leases.write_log(claim.run_id, claim.attempt, level, line)
+        except DATABASE_AWAY as error:
+            log.warning("log_line_lost", run_id=str(claim.run_id), reason=first_line(error))
+
+    def progress(self, done: int, total: int | None, note: str) -> None:
+        self.held.progress = Progress(done=done, total=total, note=redacted(note, self.secrets)[:LONGEST_NOTE])
+        self.held.unsaved = True
+        if time.monotonic() - self._saved_at < PROGRESS_SECONDS:
+            return
+        self._saved_at = time.monotonic()
+        try:
+            self.heartbeat.save_progress(self.held)
+        except DATABASE_AWAY as error:
+            log.warning("progress_not_saved", run_id=str(self.held.claim.run_id), reason=first_line(error))
+
+    def should_stop(self) -> bool:
+        return self.held.should_stop
+
+
+@dataclass(frozen=True, slots=True)
+class _Job:
+    """One attempt at the work itself."""
+
+    held: HeldRun
+    reporter: Reporter
+
+    def run(self) -> Outcome:
+        claim, binding = self.held.claim, self.held.binding
+        job = job_type(claim.job_type)
+        params = job.load_params(claim.params, claim.job_version)
+        self.reporter.secrets = secrets_of(binding.settings, params)
+        result = job.run(self._context(), params)
+        _commit(claim)
+        return Outcome(state=SUCCEEDED, result=as_json(result), progress=self.held.progress)
+
+    def _context(self) -> RunContext:
+        claim, binding = self.held.claim, self.held.binding
+        return RunContext(
+            tenant=binding.tenant,
+            config=current_app.config,
+            actor=binding.actor,
+            run_id=claim.run_id,
+            name=claim.name,
+            schedule_id=claim.schedule_id,
+            fence=claim.fence,
+            attempt=claim.attempt,
+            reporter=self.reporter,
+        )
+
+
+def _commit(claim: Claim) -> None:
+    """Commit the job's own work if the run is still this worker's. Raises LeaseLost if it is not."""
+    session = db.session()
+    if not session.in_transaction():
+        return
+    held = sa.select(Run.id).where(Run.id == claim.run_id, Run.fence == claim.fence, Run.state == RUNNING)
+    if session.scalar(held.with_for_update(read=True)) is None:
+        raise LeaseLost
+    session.commit()
+
+
+def _verdict(held: HeldRun, error: Exception, secrets: Sequence[str]) -> Outcome | None:
+    """Return how the attempt ended, given what the job raised; None if that is not for this worker to say."""
+    claim = held.claim
+    match error:
+        case LeaseLost():
+            return _lost(held)
+        case RunStopped() if held.should_stop:
+            return _stopped(held)
+        case SoftTimeLimitExceeded():
+            return _timed_out(held)
+        case PermanentError() | InvalidInput() | UnknownJobType():
+            return Outcome(state=FAILED, progress=held.progress, fault=fault_of(error, secrets))
+        case RetryLater():
+            return _again(held, error.after, fault_of(error, secrets))
+        case _:
+            return _again(held, Backoff.from_json(claim.backoff).delay(claim.attempt), fault_of(error, secrets))
+
+
+def _again(held: HeldRun, delay: timedelta, fault: Fault) -> Outcome:
+    """Try once more after `delay` if an attempt is left; a run with a single attempt has simply failed."""
+    claim = held.claim
+    if claim.attempt < claim.max_attempts:
+        state, note = RETRYING, f"Attempt {claim.attempt} of {claim.max_attempts} failed."
+    elif claim.max_attempts > 1:
+        state, note = DEAD, f"All {claim.max_attempts} attempts failed."
+    else:
+        state, note = FAILED, ""
+    return Outcome(state=state, note=note, delay=delay, progress=held.progress, fault=fault)
+
+
+def _stopped(held: HeldRun) -> Outcome | None:
+    match held.stop:
+        case "cancelled":
+            return Outcome(state=CANCELLED, note="It stopped where it was.", progress=held.progress)
+        case "stopping":
+            return _hand_back(held)
+        case "lost":
+            return _lost(held)
+        case None:
+            return _timed_out(held)
+
+
+def _timed_out(held: HeldRun) -> Outcome:
+    message = f"It took longer than its time limit of {held.claim.timeout_seconds} seconds."
+    fault = Fault(type="TimeLimit", message=message)
+    return Outcome(state=TIMED_OUT, reason=TIME_LIMIT, progress=held.progress, fault=fault)
+
+
+def _lost(held: HeldRun) -> Outcome | None:
+    log.warning("lease_lost", run_id=str(held.claim.run_id), fence=held.claim.fence)
+    return None
+
+
+def _hand_back(held: HeldRun) -> Outcome | None:
+    """Give the run back at once, because its worker stops; if that fails, the lease runs out."""
+    try:
+        with tenant_session() as session:
+            reaper.release(session, held.claim.run_id, held.claim.fence, STOPPED, counts=False)
+    except DATABASE_AWAY as error:
+        log.warning("run_not_handed_back", run_id=str(held.claim.run_id), reason=first_line(error))
+    return None
+
+
+def _finish(held: HeldRun, outcome: Outcome) -> None:
+    """Write how the attempt ended, however long the database is away; a time limit that fires now comes too late."""
+    written = False
+    while not written:
+        try:
+            written = _written(held.claim, outcome)
+        except SoftTimeLimitExceeded:
+            log.info("time_limit_came_too_late", run_id=str(held.claim.run_id))
+
+
+def _written(claim: Claim, outcome: Outcome) -> bool:
+    try:
+        if not leases.finish(claim.run_id, claim.fence, outcome):
+            log.warning("outcome_came_too_late", run_id=str(claim.run_id), fence=claim.fence, state=outcome.state)
+    except DATABASE_AWAY as error:
+        log.warning("outcome_not_written_yet", run_id=str(claim.run_id), reason=first_line(error))
+        time.sleep(FINISH_RETRY_SECONDS)
+        return False
+    return True
+
+
+def init_app(app: Flask, settings: Settings) -> None:
+    """Give the app the executor of this process; the worker names itself when it starts, before it forks."""
+    app.extensions["executor"] = Executor(Heartbeat(app, settings), f"{socket.gethostname()} {os.getpid()}")
+
+
+def executor_of(app: Flask) -> Executor:
+    """Return the executor of this process."""
+    return cast(Executor, app.extensions["executor"])
