@@ -95,7 +95,7 @@ def current_browser() -> BrowserSession | None:
 def current_sign_in() -> SignIn | None:
     """Return the signed-in person's session, or None for a visitor."""
     browser = current_browser()
-    return browser.sign_in if browser else None
+    return None if browser is None else browser.sign_in  # a session without data is falsy, and yet somebody's
 
 
 def begin(system: Session, user: User) -> None:
@@ -219,7 +219,7 @@ def init_app(app: Flask) -> None:
 
 def _refuse_while_unavailable() -> None:
     browser = current_browser()
-    if browser and browser.is_unavailable:
+    if browser is not None and browser.is_unavailable:
         raise ServiceUnavailable
 
 
