@@ -20,6 +20,7 @@ from dashboard.accounts.commands import members, users
 from dashboard.admin import views as back_office
 from dashboard.audit import models as _audit
 from dashboard.core import links
+from dashboard.demo.commands import demo
 from dashboard.emails import models as _emails
 from dashboard.gallery import views as gallery
 from dashboard.health import views as health
@@ -59,7 +60,9 @@ BLUEPRINTS: tuple[Blueprint, ...] = (
     runs.bp,
     schedules.bp,
 )
-COMMANDS: tuple[click.Command, ...] = (doctor, tenants, users, members, schedule_commands, run_commands)
+COMMANDS: tuple[click.Command, ...] = (doctor, demo, tenants, users, members, schedule_commands, run_commands)
+
+DEMO_JOBS = "dashboard.demo.jobs"
 
 NAVIGATION: tuple[NavItem, ...] = (
     NavItem(section=None, label="Overview", endpoint="overview.index", action=Action.VIEW, key="o"),
@@ -76,7 +79,7 @@ def init_app(app: Flask, settings: Settings) -> None:
     registry.init_app(app, settings)
     signing_in.init_app(app)
     navigation.init_app(app, NAVIGATION)
-    job_types.load_plugins(settings.plugins)
+    job_types.load_plugins((*settings.plugins, *([DEMO_JOBS] if settings.development else [])))
     wording.init_app(app)
     job_display.init_app(app)
     for blueprint in BLUEPRINTS:

@@ -32,7 +32,7 @@ class FlowerBusy(StationmasterError):
 
 
 class FlowerAway(StationmasterError):
-    """Flower does not answer. Start it again, or look into its log; the rest of the dashboard does not need it."""
+    """Flower does not answer. Nothing else here needs it: runs go on, and this dashboard shows them."""
 
 
 class FlowerDenies(FlowerAway):
