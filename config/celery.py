@@ -47,7 +47,8 @@ def celery_config(settings: Settings) -> dict[str, Any]:
         "task_send_sent_event": False,
         "task_publish_retry": False,
         "worker_prefetch_multiplier": 1,
-        "worker_disable_prefetch": True,
+        # Greenlets are served by a loop that, once told to take no more, looks again only after two seconds.
+        "worker_disable_prefetch": settings.worker_pool != "gevent",
         "worker_send_task_events": settings.celery_events,
         "worker_soft_shutdown_timeout": settings.soft_shutdown_seconds,
         "worker_enable_soft_shutdown_on_idle": False,

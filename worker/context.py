@@ -88,8 +88,7 @@ class TenantRequest(Request):
 class TenantTask(Task[Any, Any]):
     """A task that runs in the context its message brings: the tenant bound, a request at the tenant's root open.
 
-    `tenantless = True` (an option of the task decorator) is for housekeeping: it never gets a tenant, only the
-    application's context. Any other task is refused where no tenant is known.
+    It is refused where no tenant is known.
     """
 
     abstract = True
@@ -162,6 +161,13 @@ class TenantTask(Task[Any, Any]):
             message.callbacks = message.errbacks = message.chain = message.chord = None
 
 
+class TenantlessTask(TenantTask):
+    """A task for housekeeping (`base=TenantlessTask`): it never gets a tenant, only the application's context."""
+
+    abstract = True
+    tenantless = True
+
+
 class TenantCelery(SendingCelery):
     """The worker's Celery: its tasks run inside `flask_app`, each in the context of its message's tenant."""
 
@@ -170,6 +176,21 @@ class TenantCelery(SendingCelery):
     def __init__(self, flask_app: flask.Flask, settings: Settings, **options: Any) -> None:
         super().__init__(settings, **options)
         self.flask_app = flask_app
+
+    def _task_from_fun(  # type: ignore[override]
+        self, fun: Any, name: Any = None, base: Any = None, bind: bool = False, **options: Any
+    ) -> Any:
+        """Make a task of a function; one with a base class of its own gets the context all the same."""
+        if base is not None and not issubclass(base, TenantTask):
+            base = type(base.__name__, (base, self.Task), {"abstract": True})
+        return super()._task_from_fun(fun, name, base, bind, **options)
+
+    def register_task(self, task: Any, **options: Any) -> Any:
+        """Register a task that is a class. Raises TypeError for one that would run without the context."""
+        task = task() if isinstance(task, type) else task
+        if not isinstance(task, TenantTask):
+            raise TypeError(f"{task!r} must be a TenantTask, or its messages would run without their context.")
+        return super().register_task(task, **options)
 
     def leave_parents_connections(self, **_: Any) -> None:
         """Forget, without closing them, the database connections that a forked child shares with its parent."""

@@ -1,0 +1,304 @@
+"""A task on a real worker sees its tenant as a browser's request at the tenant's address would."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+import redis
+import sqlalchemy as sa
+from celery import Celery, chain, chord, current_app, group
+from celery.result import AsyncResult
+
+from dashboard.app import Dashboard
+from dashboard.core.orm import system_scope
+from dashboard.core.tenancy import Actor, Binding, Tenant, bound
+from dashboard.runs.models import Run
+from tests.factories import make_user
+from tests.processes import RunningProcess, wait_until, worker_process
+from tests.worker import tasks_for_tests as probe
+
+PLUGIN = "tests.worker.tasks_for_tests"
+POOLS = ("prefork", "threads", "gevent", "solo")
+SECONDS = 20
+
+Notes = Callable[..., list[dict[str, Any]]]
+
+
+@pytest.fixture(scope="module", params=POOLS)
+def worker(
+    request: pytest.FixtureRequest, migrated_app: Dashboard, environment: dict[str, str]
+) -> Iterator[RunningProcess]:
+    with worker_process(environment, pool=request.param, plugins=[PLUGIN], concurrency=4) as process:
+        yield process
+        assert "INTERNAL ERROR" not in process.output()
+
+
+@pytest.fixture
+def celery(app: Dashboard) -> Celery:
+    """The web process's Celery, which only sends."""
+    celery: Celery = app.extensions["celery"]
+    celery.set_default()
+    return celery
+
+
+@pytest.fixture
+def notes(redis_url: str) -> Iterator[Notes]:
+    """Waits for what tasks noted down under a name, in the order of their writing."""
+    with redis.Redis.from_url(redis_url) as client:
+
+        def wait(name: str, count: int) -> list[dict[str, Any]]:
+            key = f"notes:{name}"
+            wait_until(lambda: client.llen(key) >= count, SECONDS, lambda: f"{client.lrange(key, 0, -1)!r}")
+            return [json.loads(line) for line in client.lrange(key, 0, -1)]
+
+        yield wait
+        for key in client.scan_iter("notes:*"):
+            client.delete(key)
+
+
+def expected(tenant: Tenant, root: int = 0) -> dict[str, Any]:
+    """What `seen()` returns for a tenant at one of its roots."""
+    at = tenant.roots[root]
+    return {
+        "tenant": tenant.slug,
+        "link": f"{at.url}/runs/{probe.PAGE}",
+        "path": f"{at.prefix}/runs/{probe.PAGE}",
+        "root": f"{at.url}/",
+        "sender": tenant.values["MAIL_SENDER"],
+        "timezone": tenant.values["TIMEZONE"],
+    }
+
+
+def of_tenant(seen: dict[str, Any], tenant: Tenant, root: int = 0) -> bool:
+    return expected(tenant, root).items() <= seen.items()
+
+
+def got(result: AsyncResult[Any]) -> Any:
+    return result.get(timeout=SECONDS)
+
+
+def test_links_and_configuration_are_the_tenants(
+    worker: RunningProcess, celery: Celery, acme: Tenant, globex: Tenant, initech: Tenant
+) -> None:
+    for tenant in (acme, globex, initech):
+        with bound(Binding.of(tenant)):
+            assert of_tenant(got(probe.report.delay()), tenant)
+
+
+@pytest.mark.parametrize("root", [0, 1])
+def test_links_stay_at_the_root_where_it_was_sent(
+    worker: RunningProcess, celery: Celery, acme: Tenant, root: int
+) -> None:
+    with bound(Binding.of(acme, acme.roots[root].id)):
+        assert of_tenant(got(probe.report.delay()), acme, root)
+
+
+def test_language_actor_and_request_id_travel_along(worker: RunningProcess, celery: Celery, acme: Tenant) -> None:
+    request_id = probe.PAGE
+    actor = Actor(kind="schedule", id=probe.PAGE)
+    with bound(Binding.of(acme, actor=actor, locale="de-CH", request_id=request_id)):
+        seen = got(probe.report.delay())
+    assert (seen["language"], seen["user"], seen["request_id"]) == ("de-CH", "Schedule", str(request_id))
+
+
+def test_the_current_user_is_who_asked(app: Dashboard, worker: RunningProcess, celery: Celery, acme: Tenant) -> None:
+    member = make_user(app, "ada@acme.test", roles={acme.id: "operator"})
+    with bound(Binding.of(acme, actor=Actor(kind="user", id=member))):
+        assert got(probe.report.delay())["user"] == "Ada"
+
+
+def test_a_person_who_left_is_refused_but_their_schedule_is_not(
+    app: Dashboard, worker: RunningProcess, celery: Celery, acme: Tenant
+) -> None:
+    stranger = make_user(app, "eve@elsewhere.test")
+    with bound(Binding.of(acme, actor=Actor(kind="user", id=stranger))):
+        refused = probe.report.delay()
+    with bound(Binding.of(acme, actor=Actor(kind="schedule", id=stranger))):
+        assert of_tenant(got(probe.report.delay()), acme)
+    with pytest.raises(Exception, match="no longer a member"):
+        got(refused)
+
+
+@pytest.mark.parametrize(
+    "send",
+    [
+        lambda: probe.report.apply_async(ignore_result=False),
+        lambda: probe.report.apply_async(("x",), countdown=0.1),
+        lambda: probe.report.s("x").delay(),
+        lambda: current_app.send_task("probe.report", ["x"], ignore_result=False),
+        lambda: current_app.signature("probe.report", ["x"]).apply_async(ignore_result=False),
+        lambda: probe.replace.s().delay(),
+    ],
+    ids=["apply_async", "countdown", "signature", "send_task", "signature by name", "replace"],
+)
+def test_every_way_to_send_brings_the_tenant(
+    worker: RunningProcess, celery: Celery, initech: Tenant, send: Callable[[], AsyncResult[Any]]
+) -> None:
+    with bound(Binding.of(initech)):
+        assert of_tenant(got(send()), initech)
+
+
+@pytest.mark.parametrize(
+    "canvas",
+    [
+        lambda: chain(probe.report.s(), probe.go_on.s(), probe.go_on.s()),
+        lambda: group(probe.report.s(number) for number in range(4)),
+        lambda: chord([probe.report.s(1), probe.report.s(2)], probe.collect.s()),
+        lambda: chain(group(probe.report.s(1), probe.report.s(2)), probe.collect.s(), probe.go_on.s()),
+        lambda: chord([chord([probe.report.s(1), probe.report.s(2)], probe.collect.s())], probe.collect.s()),
+        lambda: probe.report.map([1, 2, 3]),
+        lambda: probe.report.starmap([(1, 2), (3, 4)]),
+        lambda: probe.report.chunks([(1,), (2,), (3,)], 2).group(),
+    ],
+    ids=["chain", "group", "chord", "group in a chain", "chord in a chord", "map", "starmap", "chunks"],
+)
+def test_every_part_of_a_canvas_is_the_tenants(
+    worker: RunningProcess, celery: Celery, globex: Tenant, canvas: Callable[[], Any]
+) -> None:
+    with bound(Binding.of(globex)):
+        results = flat(got(canvas().apply_async(ignore_result=False)))
+    assert len(results) >= 2
+    assert all(of_tenant(seen, globex) for seen in results)
+
+
+def flat(results: Any) -> list[Any]:
+    return [each for item in results for each in flat(item)] if isinstance(results, list) else [results]
+
+
+def test_callbacks_are_the_tenants(worker: RunningProcess, celery: Celery, notes: Notes, initech: Tenant) -> None:
+    with bound(Binding.of(initech)):
+        probe.report.apply_async(link=[probe.note.si("link"), probe.note.si("link")])
+        probe.fail.apply_async(("end",), link_error=[probe.errback_inline.s(), probe.errback_sent.s()])
+    called = [*notes("link", 2), *notes("errback", 2)]
+    assert {note.get("how") for note in called} == {None, "inline", "sent"}
+    assert all(of_tenant(note, initech) for note in called)
+
+
+@pytest.mark.parametrize(("task", "attempts"), [(probe.try_again, 3), (probe.autoretry, 2)], ids=["retry", "autoretry"])
+def test_every_attempt_brings_the_same_header(
+    worker: RunningProcess, celery: Celery, notes: Notes, globex: Tenant, task: Any, attempts: int
+) -> None:
+    with bound(Binding.of(globex, request_id=probe.PAGE)):
+        assert of_tenant(got(task.delay("end") if task is probe.try_again else task.delay()), globex)
+    made = notes("attempts", attempts)
+    assert len(made) == attempts
+    assert len({note["header"] for note in made}) == 1
+    assert all(of_tenant(note, globex) for note in made)
+
+
+def test_what_a_task_sends_is_the_tenants_and_the_requests(
+    worker: RunningProcess, celery: Celery, notes: Notes, acme: Tenant
+) -> None:
+    with bound(Binding.of(acme, acme.roots[1].id, request_id=probe.PAGE)):
+        probe.parent.delay()
+    children = notes("child", 2)
+    assert all(of_tenant(child, acme, root=1) for child in children)
+    assert {child["request_id"] for child in children} == {str(probe.PAGE)}
+
+
+@pytest.mark.parametrize(("end", "task", "status"), [("good", probe.succeed, 200), ("bad", probe.fail, 500)])
+def test_what_ends_a_request_ends_a_task_once(
+    worker: RunningProcess, celery: Celery, notes: Notes, acme: Tenant, end: str, task: Any, status: int
+) -> None:
+    with bound(Binding.of(acme)):
+        got_or_failed(task.delay(end))
+        got(probe.report.delay())
+    after, *teardowns = notes(end, 3)
+    assert of_tenant(after, acme)
+    assert after["status"] == status
+    assert [each["what"] for each in teardowns] == ["teardown_request", "teardown_appcontext"]
+
+
+def test_a_retry_ends_its_attempt_with_accepted(
+    worker: RunningProcess, celery: Celery, notes: Notes, acme: Tenant
+) -> None:
+    with bound(Binding.of(acme)):
+        got(probe.try_again.delay("attempt"))
+    assert [note["status"] for note in notes("attempt", 9) if "status" in note] == [202, 202, 200]
+
+
+def got_or_failed(result: AsyncResult[Any]) -> None:
+    wait_until(result.ready, SECONDS)
+
+
+def test_hooks_see_the_tenant(worker: RunningProcess, celery: Celery, notes: Notes, initech: Tenant) -> None:
+    with bound(Binding.of(initech)):
+        for end in ("success", "fail", "retry"):
+            got_or_failed(probe.hooked.delay(end))
+    called = notes("hooks", 11)
+    assert all(of_tenant(note, initech) for note in called)
+    names = [note["hook"] for note in called]
+    assert {name: names.count(name) for name in names} == {
+        "before_start": 4,
+        "on_success": 2,
+        "on_failure": 1,
+        "on_retry": 1,
+        "after_return": 3,
+    }
+
+
+@pytest.mark.parametrize(("kind", "result"), [("int", 7), ("tuple", [1, 2]), ("none", None)])
+def test_results_are_stored_as_they_are(
+    worker: RunningProcess, celery: Celery, acme: Tenant, kind: str, result: object
+) -> None:
+    with bound(Binding.of(acme)):
+        assert got(probe.echo.delay(kind)) == result
+
+
+def test_a_task_leaves_nothing_to_the_next_one(
+    app: Dashboard, worker: RunningProcess, celery: Celery, acme: Tenant, globex: Tenant
+) -> None:
+    found = []
+    for tenant in (acme, globex, acme, globex, acme):
+        with bound(Binding.of(tenant)):
+            found.append(got(probe.leave_traces.delay()))
+    assert found == [{"g": [], "session": {}, "new": 0, "rows": 1}] * 5
+    with app.app_context(), system_scope("test") as session:
+        assert session.scalar(sa.select(sa.func.count()).select_from(Run)) == 0
+
+
+def test_ninety_interleaved_messages_of_three_tenants_never_mix(
+    worker: RunningProcess, celery: Celery, acme: Tenant, globex: Tenant, initech: Tenant
+) -> None:
+    sent = []
+    for number in range(90):
+        tenant = (acme, globex, initech)[number % 3]
+        with bound(Binding.of(tenant)):
+            sent.append((tenant, probe.twice.delay(0.005 * (number % 4))))
+    mixed = [result.id for tenant, result in sent if not all(of_tenant(seen, tenant) for seen in got(result))]
+    assert mixed == []
+
+
+def test_threads_keep_the_tenant_only_where_it_is_carried(worker: RunningProcess, celery: Celery, acme: Tenant) -> None:
+    with bound(Binding.of(acme)):
+        seen = got(probe.threads.delay())
+    assert all(of_tenant(each, acme) for each in [*seen["carried"], seen["here"]])
+    assert seen["sessions"] == 3
+    assert seen["alone"] == "NoTenant"
+
+
+def test_housekeeping_has_no_tenant_even_if_one_sends_it(worker: RunningProcess, celery: Celery, acme: Tenant) -> None:
+    with bound(Binding.of(acme)):
+        sent_by_tenant = got(probe.housekeeping.delay())
+        sent_by_name = got(celery.send_task("probe.housekeeping", ignore_result=False))
+    sent_by_nobody = got(probe.housekeeping.delay())
+    assert sent_by_tenant == sent_by_nobody == {"bound": False, "sender": "NoTenant", "header": None}
+    assert sent_by_name["bound"] is False
+
+
+def test_every_log_line_of_a_click_names_tenant_request_and_task(
+    worker: RunningProcess, celery: Celery, notes: Notes, globex: Tenant
+) -> None:
+    with bound(Binding.of(globex, request_id=probe.PAGE)):
+        task = probe.write_log.delay()
+    assert notes("child", 1)[0]["request_id"] == str(probe.PAGE)
+    line = next(line for line in worker.output().splitlines() if "probe_said_something" in line)
+    said = dict(re.findall(r"(\w+)=(\S+)", line))
+    assert (
+        said.items()
+        >= {"tenant": "globex", "request_id": str(probe.PAGE), "task_id": task.id, "task": "probe.log"}.items()
+    )
