@@ -49,7 +49,8 @@ def duration(value: timedelta | float | None) -> str:
     """Write a length of time (a timedelta or seconds) in at most two units: 840 ms, 8.1 s, 3 min 20 s, 2 d 4 h."""
     if value is None:
         return NOTHING
-    seconds = value.total_seconds() if isinstance(value, timedelta) else float(value)
+    # Two machines' clocks may put an end before its start by a little.
+    seconds = max(0.0, value.total_seconds() if isinstance(value, timedelta) else float(value))
     if seconds < 0.9995:
         return f"{seconds * 1000:.0f} ms"
     if seconds < 59.95:

@@ -1,0 +1,63 @@
+"""Every page of a tenant, signed in, in a real browser: it fits the window and breaks no rule of the content policy."""
+
+from __future__ import annotations
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from dashboard.app import Dashboard
+from dashboard.core.tenancy import Tenant
+from dashboard.runs.states import RUN_STATES
+from tests.browser.conftest import PHONE, WIDE, OpenPage
+from tests.factories import make_user
+from tests.factories.runs import make_run
+from tests.factories.schedules import make_schedule
+from tests.signing_in import PASSWORD, set_password
+
+HOME = "http://platform.test/globex/"
+EMAIL = "alice@globex.test"
+LONG = "Monthly statements of every customer whose contract ended in the previous quarter"
+
+
+@pytest.fixture
+def busy(app: Dashboard, globex: Tenant) -> Tenant:
+    """A tenant with an admin, a run in every state, and schedules."""
+    make_user(app, EMAIL, roles={globex.id: "admin"})
+    set_password(app, EMAIL)
+    make_schedule(app, globex, name=LONG)
+    make_schedule(app, globex, name="Nightly export", problem="Its job type is not installed here.")
+    for state in RUN_STATES:
+        make_run(app, globex, state, name=LONG)
+    make_run(app, globex, "running", name="Customer export", progress_done=1260, progress_total=3000)
+    return globex
+
+
+def sign_in(page: Page) -> None:
+    page.fill("[name=email]", EMAIL)
+    page.fill("[name=password]", PASSWORD)
+    page.get_by_role("button", name="Sign in").click()
+    expect(page.get_by_role("heading", level=1)).not_to_have_text("Sign in")
+
+
+def fits(page: Page) -> bool:
+    return bool(page.evaluate("document.documentElement.scrollWidth <= innerWidth"))
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [WIDE, PHONE])
+def test_every_place_in_the_navigation_fits_the_window(
+    open_page: OpenPage, busy: Tenant, width: int, scheme: str
+) -> None:
+    page = open_page(HOME + "sign-in", width=width, color_scheme=scheme)
+    assert fits(page)
+    sign_in(page)
+    places = page.eval_on_selector_all(".side li a", "links => links.map(link => link.href)")
+    assert len(places) >= 4
+    for place in places:
+        page.goto(place)
+        assert fits(page), place
+        row = page.locator("main .row-link").first
+        if row.count():
+            row.click()
+            page.wait_for_load_state()
+            assert fits(page), page.url
