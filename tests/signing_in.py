@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from functools import cache
+from ipaddress import IPv4Address
+from itertools import count
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -12,13 +14,16 @@ from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
 from dashboard.accounts.actions import user_by_email
-from dashboard.accounts.models import Credential
+from dashboard.accounts.models import Credential, WebSession
 from dashboard.accounts.passwords import hash_password
 from dashboard.core.orm import system_scope
 from dashboard.core.tenancy import Tenant
 from tests.pages import check_page, read_page
 
 PASSWORD = "four words nobody guesses"
+ADDRESSES = (IPv4Address("10.0.0.0") + number for number in count(1))
+"""Each browser has an address of its own: attempts are counted by it."""
+
 UNSAFE = {"POST", "PUT", "PATCH", "DELETE"}
 
 
@@ -63,6 +68,7 @@ class Browser(FlaskClient):
 def visit(app: Flask, tenant: Tenant | None) -> Browser:
     """Return a browser at a tenant's canonical root, or at the platform's, where nobody is signed in."""
     browser = Browser(app, app.response_class, use_cookies=True)
+    browser.environ_base["REMOTE_ADDR"] = str(next(ADDRESSES))
     browser.root = tenant.roots[0].url if tenant else app.config["PLATFORM_ROOT"]
     return browser
 
@@ -82,6 +88,12 @@ def set_password(app: Flask, email: str, password: str = PASSWORD) -> None:
         assert user is not None
         if session.scalar(sa.select(Credential).where(Credential.user_id == user.id)) is None:
             session.add(Credential(user_id=user.id, password_hash=hash_of(password)))
+
+
+def make_stale(app: Flask) -> None:
+    """Let everybody's password have been given an hour ago."""
+    with app.app_context(), system_scope("test") as session:
+        session.execute(sa.update(WebSession).values(signed_in_at=sa.text("now() - interval '1 hour'")))
 
 
 @cache

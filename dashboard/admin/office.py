@@ -22,7 +22,6 @@ from flask_admin.tools import iterdecode
 from flask_login import current_user
 from flask_wtf import FlaskForm
 from markupsafe import Markup
-from sqlalchemy.exc import DataError, StatementError
 from sqlalchemy.orm import Session, selectinload
 from wtforms import Form
 
@@ -157,11 +156,16 @@ class OfficeView(Guarded, ModelView):
         return super().get_query().options(*(selectinload(each) for each in self.related))
 
     def get_one(self, id: str) -> Any:  # noqa: A002 - Flask-Admin's name
-        """Return one record, or None; an id that is none of the kind finds nothing."""
+        """Return one record, or None where the id is none of the kind."""
         try:
-            return self.session.get(self.model, iterdecode(id), self.related)
-        except (DataError, StatementError):
+            key = tuple(UUID(part) for part in iterdecode(id))
+        except ValueError:
             return None
+        return (
+            self.session.get(self.model, key, self.related)
+            if len(key) == len(self.model.__mapper__.primary_key)
+            else None
+        )
 
     def get_edit_form(self) -> type[Form]:
         """Return the form for what exists; new things may need another one."""
