@@ -27,7 +27,7 @@ ASSIGNMENT = re.compile(
 
 def fault_of(error: BaseException, secrets: Iterable[str] = ()) -> Fault:
     """Return type, message and traceback of `error` without `secrets`, passwords in addresses, and named secrets."""
-    known = [secret for secret in secrets if len(secret) >= SHORTEST_SECRET]
+    known = list(secrets)
     lines = "".join(traceback.format_exception(error))
     return Fault(
         type=type(error).__name__,
@@ -38,7 +38,7 @@ def fault_of(error: BaseException, secrets: Iterable[str] = ()) -> Fault:
 
 def redacted(text: str, secrets: Iterable[str]) -> str:
     """Return `text` with what is secret in it blanked; NUL, which PostgreSQL cannot hold, is dropped."""
-    for secret in sorted(secrets, key=len, reverse=True):
+    for secret in sorted((secret for secret in secrets if len(secret) >= SHORTEST_SECRET), key=len, reverse=True):
         text = text.replace(secret, BLANK)
     text = URL_PASSWORD.sub(rf"\1:{BLANK}@", text.replace("\0", ""))
     return ASSIGNMENT.sub(rf"\g<name>{BLANK}", text)

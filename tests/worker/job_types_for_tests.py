@@ -134,3 +134,18 @@ class Count(JobType):
             ctx.check_cancelled()
             ctx.progress(done, 3, f"{done} of 3")
         return {"counted": 3}
+
+
+@register
+class Tell(JobType):
+    """Lets a secret slip."""
+
+    class Params(BaseModel):
+        secret: SecretStr
+
+    key = "test.tell"
+    label = "Tell"
+
+    def run(self, ctx: RunContext, params: Params) -> Result:
+        ctx.log("warning", f"It is {params.secret.get_secret_value()}.")
+        return None
