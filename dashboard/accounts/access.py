@@ -144,6 +144,6 @@ def _declare(view: View, policy: str) -> View:
     return view
 
 
-def policy_of(view: View) -> str | None:
+def policy_of(view: object) -> str | None:
     """Return the declared policy of a view, or None where nobody decided."""
     return cast("str | None", getattr(view, "policy", None))

@@ -1,6 +1,6 @@
 """Keep a signed-in browser's session in PostgreSQL, and a visitor's in a signed cookie.
 
-Why a visitor has none in the database: docs/adr/0007-sessions.md.
+Why a visitor has none in the database: docs/adr/0003-sessions-of-people-and-of-visitors.md.
 """
 
 from __future__ import annotations

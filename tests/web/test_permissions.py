@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from uuid import UUID
 
 import pytest
@@ -83,7 +84,12 @@ def test_every_view_declares_who_may_see_it(app: Dashboard) -> None:
 
 
 def declared(app: Dashboard, rule: Rule) -> bool:
-    return policy_of(app.view_functions[rule.endpoint]) in WORDS | OTHER_POLICIES
+    return (policy_of(app.view_functions[rule.endpoint]) or "") in WORDS | OTHER_POLICIES
+
+
+@pytest.mark.parametrize("word", sorted(WORDS | OTHER_POLICIES))
+def test_every_policy_is_in_the_documentation(word: str) -> None:
+    assert f"`{word}`" in (Path(__file__).parents[2] / "docs/security.md").read_text()
 
 
 def test_every_kind_of_id_in_a_path_is_tried(app: Dashboard, foreign: dict[str, UUID]) -> None:
