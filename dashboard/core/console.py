@@ -81,7 +81,7 @@ def print_record(record: Row, *, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(record, default=_plain, indent=2))
     else:
-        _print_table([[name.replace("_", " ") + ":", _cell(value)] for name, value in record.items()])
+        _print_table([[(name if name.isupper() else name.replace("_", " ")) + ":", _cell(value)] for name, value in record.items()])
 
 
 def print_done(sentence: str, record: Row, *, as_json: bool) -> None:

@@ -55,6 +55,9 @@ TERMINATING_SIGNAL = "SIGKILL"
 SLOWEST_REFRESH_S = "5"
 """`autorefresh=0` makes Flower's page ask without a pause, hundreds of times a second."""
 
+INLINE_STYLE = re.compile(rb' style="[^"<>]*"')
+"""One column's width in Flower's page of a worker; the policy would refuse it and say so in the console."""
+
 COMPRESS_FROM = 1024
 STATIC_AGE = timedelta(days=365)
 
@@ -185,7 +188,7 @@ def _dressed(page: bytes) -> bytes:
     if not current_user.is_platform_owner:
         sheets.append("css/flower/read-only.css")
     links = "".join(f'<link rel="stylesheet" href="{asset(sheet)}">' for sheet in sheets)
-    return page.replace(b"</head>", links.encode() + b"</head>", 1)
+    return INLINE_STYLE.sub(b"", page).replace(b"</head>", links.encode() + b"</head>", 1)
 
 
 @cache
