@@ -9,6 +9,7 @@ from typing import Any, cast
 
 import structlog
 from celery import bootsteps
+from celery.apps import worker
 from celery.signals import worker_init, worker_ready, worker_shutting_down
 from celery.worker import WorkController
 from celery.worker.state import active_requests
@@ -40,18 +41,21 @@ class Attendance:
 
     def be_ready(self, sender: Any, **_: Any) -> None:
         """Say that it is there, once it takes messages (and again when the broker came back)."""
-        worker = sender.controller
         if self.presence is None:
             name = executor_of(self.flask_app).worker
             every = float(self.settings.heartbeat_seconds)
-            self.presence = Presence(self.flask_app, "worker", name, every, lambda: self._vitals(worker))
+            self.presence = Presence(self.flask_app, "worker", name, every, lambda: self._vitals(sender.controller))
         self.presence.start()
 
     def leave(self, **_: Any) -> None:
-        """Take no more runs, and after the soft shutdown's time tell those in this process to stop."""
+        """Take no more runs."""
         self.is_leaving = True
         if self.presence is not None:
             self.presence.wake()
+
+    def leave_soon(self) -> None:
+        """Take no more runs, and once the soft shutdown's time is over let the jobs of this process stop, too."""
+        self.leave()
         stop_all = executor_of(self.flask_app).heartbeat.stop_all
         timer = threading.Timer(self.settings.soft_shutdown_seconds, stop_all)
         timer.daemon = True
@@ -70,12 +74,20 @@ class Attendance:
             log.warning("run_handed_back", run_id=str(move.run_id), new=move.new)
         return 0
 
-    def _vitals(self, worker: Any) -> Mapping[str, Any]:
+    def _vitals(self, controller: Any) -> Mapping[str, Any]:
         return {
-            "slots": 0 if self.is_leaving else worker.pool.num_processes,
+            "slots": 0 if self.is_leaving else controller.pool.num_processes,
             "busy": len(active_requests),
-            "queues": list(worker.app.amqp.queues.consume_from),
+            "queues": list(controller.app.amqp.queues.consume_from),
         }
+
+
+class Worker(worker.Worker):
+    """Celery's worker, which says that it leaves before the soft shutdown and not after it."""
+
+    def wait_for_soft_shutdown(self) -> bool:
+        attendance_of(cast(TenantCelery, self.app).flask_app).leave_soon()
+        return super().wait_for_soft_shutdown()
 
 
 class Farewell(bootsteps.StartStopStep):
@@ -95,6 +107,7 @@ def install(celery: TenantCelery, settings: Settings) -> None:
     worker_ready.connect(attendance.be_ready, weak=False)
     worker_shutting_down.connect(attendance.leave, weak=False)
     celery.steps["worker"].add(Farewell)
+    celery.Worker = celery.subclass_with_self(Worker)  # type: ignore[misc]
 
 
 def attendance_of(app: Flask) -> Attendance:

@@ -1,0 +1,134 @@
+"""Workers that stop, are killed, or belong to any of the pools: no run is lost, and none is doubled."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterator
+
+import pytest
+
+from dashboard.app import Dashboard
+from dashboard.core.tenancy import Binding, Tenant, bound
+from dashboard.runs import actions
+from tests.factories.ledger import enqueue_runs, load_of, run_of, states_of, timeline_of
+from tests.processes import RunningProcess, beat_process, wait_until, worker_process
+from tests.worker.ledger_probes import (
+    AGAIN,
+    PLUGIN,
+    effects_of,
+    job,
+    starts_of,
+    until,
+    until_ready,
+    until_started,
+)
+
+pytestmark = pytest.mark.xdist_group("runs stopping")
+
+POOLS = ("prefork", "threads", "gevent", "solo")
+
+
+@pytest.fixture(scope="module")
+def beat(migrated_app: Dashboard, environment: dict[str, str]) -> Iterator[RunningProcess]:
+    with beat_process(environment, plugins=[PLUGIN]) as process:
+        yield process
+
+
+@pytest.mark.parametrize("pool", POOLS)
+def test_every_pool_executes_renews_and_hears_of_a_cancellation(
+    app: Dashboard, acme: Tenant, environment: dict[str, str], beat: RunningProcess, pool: str
+) -> None:
+    short = {**environment, "LEASE_SECONDS": "2", "HEARTBEAT_SECONDS": "1"}
+    with worker_process(short, pool=pool, plugins=[PLUGIN], concurrency=1 if pool == "solo" else 3) as worker:
+        until_ready(app)
+        (long,) = enqueue_runs(app, acme, **job("sleep_again", seconds=3.5), **AGAIN)
+        until(app, long, "succeeded", worker, beat)
+        assert (starts_of(app, long), effects_of(app, long)) == (1, 1)
+        (endless,) = enqueue_runs(app, acme, **job("sleep_once", seconds=60))
+        until_started(app, endless, worker, beat)
+        with app.app_context(), bound(Binding.of(acme)):
+            actions.cancel(endless)
+        until(app, endless, "cancelled", worker, beat)
+
+
+@pytest.mark.parametrize("pool", ["threads", "gevent", "solo"])
+def test_a_pool_without_time_limits_stops_a_job_that_listens(
+    app: Dashboard, acme: Tenant, environment: dict[str, str], beat: RunningProcess, pool: str
+) -> None:
+    with worker_process(environment, pool=pool, plugins=[PLUGIN]) as worker:
+        until_ready(app)
+        (run_id,) = enqueue_runs(app, acme, **job("sleep_once", seconds=60), timeout_seconds=1)
+        until(app, run_id, "timed_out", worker, beat)
+
+
+@pytest.mark.parametrize("to_group", [False, True], ids=["the worker", "its whole group"])
+def test_a_worker_that_is_asked_to_stop_finishes_what_it_can_and_hands_back_the_rest(
+    app: Dashboard, acme: Tenant, environment: dict[str, str], beat: RunningProcess, to_group: bool
+) -> None:
+    with worker_process(environment, plugins=[PLUGIN], concurrency=6) as worker:
+        until_ready(app)
+        (short,) = enqueue_runs(app, acme, **job("sleep_once", seconds=1))
+        (again,) = enqueue_runs(app, acme, **job("sleep_again", seconds=60), **AGAIN)
+        (once,) = enqueue_runs(app, acme, **job("sleep_once", seconds=60))
+        for run_id in (short, again, once):
+            until_started(app, run_id, worker, beat)
+        if to_group:
+            os.killpg(worker.pid, signal.SIGTERM)
+        else:
+            worker.signal(signal.SIGTERM)
+        wait_until(lambda: not worker.is_running, 15.0, worker.output)
+        assert states_of(app, [short, again, once]) == ["succeeded", "ready", "interrupted"], worker.output()
+        assert run_of(app, again).attempt == 0
+        assert load_of(app, acme).running == 0
+
+
+@pytest.mark.parametrize("pool", ["threads", "solo"])
+def test_another_pools_worker_hands_back_a_job_that_listens(
+    app: Dashboard, acme: Tenant, environment: dict[str, str], beat: RunningProcess, pool: str
+) -> None:
+    with worker_process(environment, pool=pool, plugins=[PLUGIN]) as worker:
+        until_ready(app)
+        (again,) = enqueue_runs(app, acme, **job("sleep_again", seconds=60), **AGAIN)
+        until_started(app, again, worker, beat)
+        worker.signal(signal.SIGTERM)
+        until(app, again, "ready", worker, beat)
+        wait_until(lambda: not worker.is_running, 15.0, worker.output)
+
+
+def test_a_killed_workers_runs_start_again_or_wait_for_a_person(
+    app: Dashboard, acme: Tenant, environment: dict[str, str], beat: RunningProcess
+) -> None:
+    with worker_process(environment, plugins=[PLUGIN], concurrency=4) as victim:
+        until_ready(app)
+        (again,) = enqueue_runs(app, acme, **job("sleep_again", seconds=3), **AGAIN)
+        (once,) = enqueue_runs(app, acme, **job("sleep_once", seconds=3))
+        for run_id in (again, once):
+            until_started(app, run_id, victim, beat)
+        victim.kill_group()
+        with worker_process(environment, plugins=[PLUGIN], concurrency=4) as heir:
+            assert until(app, again, "succeeded", heir, beat).attempt == 2
+            until(app, once, "interrupted", heir, beat)
+            assert (starts_of(app, again), effects_of(app, again)) == (2, 1)
+            assert (starts_of(app, once), effects_of(app, once)) == (1, 0)
+            with app.app_context(), bound(Binding.of(acme)):
+                actions.retry(once)
+            until(app, once, "succeeded", heir, beat)
+            assert effects_of(app, once) == 1
+
+
+def test_two_beats_start_no_run_twice(
+    app: Dashboard, acme: Tenant, globex: Tenant, environment: dict[str, str], beat: RunningProcess
+) -> None:
+    with (
+        beat_process(environment, plugins=[PLUGIN]) as other,
+        worker_process(environment, plugins=[PLUGIN], concurrency=4) as worker,
+    ):
+        runs = [
+            run_id
+            for tenant in (acme, globex)
+            for run_id in enqueue_runs(app, tenant, 30, **job("sleep_once", seconds=0.05))
+        ]
+        wait_until(lambda: set(states_of(app, runs)) == {"succeeded"}, 40.0, lambda: worker.output() + other.output())
+        assert {timeline_of(app, run_id).count("admitted") for run_id in runs} == {1}
+        assert {effects_of(app, run_id) for run_id in runs} == {1}
