@@ -22,6 +22,7 @@ from dashboard.audit import models as _audit
 from dashboard.core import links
 from dashboard.demo.commands import demo
 from dashboard.emails import models as _emails
+from dashboard.emails.message import EmailMessage
 from dashboard.gallery import views as gallery
 from dashboard.health import views as health
 from dashboard.health.commands import doctor
@@ -35,8 +36,8 @@ from dashboard.runs import models as _runs
 from dashboard.runs import views as runs
 from dashboard.runs import wording
 from dashboard.runs.commands import runs as run_commands
+from dashboard.schedules import editor as schedule_editor
 from dashboard.schedules import models as _schedules
-from dashboard.schedules import views as schedules
 from dashboard.schedules.commands import schedules as schedule_commands
 from dashboard.tenants import models as _tenants
 from dashboard.tenants import options, registry
@@ -58,7 +59,7 @@ BLUEPRINTS: tuple[Blueprint, ...] = (
     health.bp,
     overview.bp,
     runs.bp,
-    schedules.bp,
+    schedule_editor.bp,
 )
 COMMANDS: tuple[click.Command, ...] = (doctor, demo, tenants, users, members, schedule_commands, run_commands)
 

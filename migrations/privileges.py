@@ -15,6 +15,7 @@ APP_TABLES: dict[str, str] = {
     "membership": ALL,
     "audit_entry": ADD,
     "schedule": EDIT,
+    "schedule_revision": ADD,
     "occurrence": EDIT,
     "run": EDIT,
     "run_event": ADD,
@@ -22,5 +23,6 @@ APP_TABLES: dict[str, str] = {
     "tenant_load": EDIT,
     "dispatch_clock": READ,
     "delivery": EDIT,
+    "mail_pace": EDIT,
     "process": READ,
 }

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
-from datetime import datetime, timedelta
+from collections.abc import Sequence
+from dataclasses import dataclass, field, fields
+from datetime import date, datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -22,9 +23,10 @@ from dashboard.runs.load import SCHEDULES, notify
 from dashboard.runs.models import Run
 from dashboard.runs.states import WAITING_STATES
 from dashboard.schedules.launching import launch
-from dashboard.schedules.models import Occurrence, Schedule
+from dashboard.schedules.models import Occurrence, Schedule, ScheduleRevision
 from dashboard.schedules.planner import resume as end_pause
 from dashboard.schedules.recurrence import Recurrence, RecurrenceError
+from dashboard.schedules.revisions import Change, changes, snapshot
 from dashboard.schedules.timing import recurrence_of, rewind
 
 LEAST_INTERVAL = timedelta(seconds=60)
@@ -46,12 +48,38 @@ class ScheduleDraft:
     every_seconds: int | None = None
     once_local: datetime | None = None
     timezone: str = ""
+    dst_gap: str = "after"
+    dst_overlap: str = "first"
+    start_at: datetime | None = None
+    end_at: datetime | None = None
+    skip_dates: list[date] = field(default_factory=list)
+    extra_dates: list[date] = field(default_factory=list)
+    runs_left: int | None = None
+    jitter_seconds: int = 0
     catchup: str = "latest"
+    catchup_window_seconds: int = 3600
     overlap: str = "skip"
     max_attempts: int | None = None
+    timeout_seconds: int | None = None
+    expires_after_seconds: int | None = None
 
 
-TIMING = frozenset({"kind", "crons", "every_seconds", "once_local", "timezone"})
+TIMING = frozenset(
+    {
+        "kind",
+        "crons",
+        "every_seconds",
+        "once_local",
+        "timezone",
+        "dst_gap",
+        "dst_overlap",
+        "start_at",
+        "end_at",
+        "skip_dates",
+        "extra_dates",
+        "runs_left",
+    }
+)
 """Fields whose change moves the next fire."""
 
 
@@ -66,38 +94,64 @@ def create(draft: ScheduleDraft) -> Schedule:
         owner_id=binding.actor.id if binding.actor.kind == "user" else None,
         context_root_id=binding.root.id,
         context_locale=binding.locale,
-        dst_gap="after",
-        dst_overlap="first",
-        skip_dates=[],
-        extra_dates=[],
+        rev=1,
     )
     _apply(schedule, draft, now)
     session.add(schedule)
     session.flush()
+    _keep_revision(schedule)
     _commit(session(), "schedule.create", schedule)
     return schedule
+
+
+class Conflict(Refused):
+    """Somebody changed this schedule since you opened it."""
+
+    def __init__(self, changes: Sequence[Change], rev: int) -> None:
+        super().__init__()
+        self.changes = changes
+        self.rev = rev
 
 
 def update(schedule: Schedule, draft: ScheduleDraft, *, rev: int) -> None:
     """Save changes; new timing counts from now and never fires at the save.
 
-    Raises InvalidInput for bad fields, Refused if somebody saved since `rev`.
+    Raises InvalidInput for bad fields, Conflict with what differs if somebody saved since `rev`.
     """
     session = db.session
     session.refresh(schedule, with_for_update=True)
     _refuse_archived(schedule)
     if schedule.rev != rev:
-        raise Refused("Somebody changed this schedule since you opened it. Load it again, then make your change.")
-    changed = sorted(
-        field.name for field in fields(draft) if getattr(schedule, field.name) != getattr(draft, field.name)
-    )
+        raise Conflict(_against_stored(schedule, draft), schedule.rev)
+    before = snapshot(schedule)
+    moved = schedule.problem or any(getattr(schedule, name) != getattr(draft, name) for name in TIMING)
     cursor = schedule.cursor, schedule.next_at
     _apply(schedule, draft, database_now(session()))
-    if not TIMING & set(changed) and not schedule.problem:
+    if not moved:
         schedule.cursor, schedule.next_at = cursor
     schedule.problem = ""
     schedule.rev += 1
+    _keep_revision(schedule)
+    changed = [change.label for change in changes(before, snapshot(schedule))]
     _commit(session(), "schedule.update", schedule, changed=changed)
+
+
+def _against_stored(schedule: Schedule, draft: ScheduleDraft) -> list[Change]:
+    """Return what saving `draft` would change, without touching the stored schedule."""
+    wanted = Schedule(**{each.name: getattr(draft, each.name) for each in fields(draft)})
+    return changes(snapshot(schedule), snapshot(wanted))
+
+
+def _keep_revision(schedule: Schedule) -> None:
+    actor = require_binding().actor
+    revision = ScheduleRevision(
+        schedule_id=schedule.id,
+        rev=schedule.rev,
+        actor_kind=actor.kind,
+        actor_id=actor.id,
+        fields=snapshot(schedule),
+    )
+    db.session.add(revision)
 
 
 def pause(schedule: Schedule, *, reason: str, until: datetime | None = None) -> None:
@@ -194,8 +248,8 @@ def _apply(schedule: Schedule, draft: ScheduleDraft, now: datetime) -> None:
     if not draft.name.strip():
         errors["name"] = "Give the schedule a name."
     version = _check_params(draft, errors)
-    for field in fields(draft):
-        setattr(schedule, field.name, getattr(draft, field.name))
+    for each in fields(draft):
+        setattr(schedule, each.name, getattr(draft, each.name))
     schedule.name = draft.name.strip()
     schedule.job_version = version
     if schedule.kind == "interval" and (schedule.anchor is None or "every_seconds" in errors):

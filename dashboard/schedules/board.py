@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from itertools import islice
 from typing import Any
 from uuid import UUID
 
@@ -20,13 +21,17 @@ from dashboard.core.tenancy import require_binding
 from dashboard.runs.board import Tab
 from dashboard.runs.models import Run
 from dashboard.schedules.actions import recurrence
-from dashboard.schedules.models import Occurrence, Schedule
+from dashboard.schedules.models import Occurrence, Schedule, ScheduleRevision
 from dashboard.schedules.notes import ClockChange
 from dashboard.schedules.recurrence import Fire, Recurrence, RecurrenceError, clock_changes
+from dashboard.schedules.revisions import Change, changes
+from dashboard.schedules.single_fires import decided_ahead
 
 PAGE = 50
 LAST_OUTCOMES = 10
 FIRES = 10
+COMPARED = timedelta(days=30)
+MOST_COMPARED = 5000
 HISTORY = 30
 
 VIEWS = {
@@ -183,6 +188,7 @@ class SchedulePage:
     preview: Preview | None
     runs: Sequence[Run]
     occurrences: Sequence[Occurrence]
+    decided: Mapping[datetime, Occurrence]
     owner: str
     paused_by: str
 
@@ -209,6 +215,7 @@ def schedule_page(schedule_id: UUID) -> SchedulePage | None:
         preview=_preview_of(schedule),
         runs=db.session.scalars(runs).all(),
         occurrences=db.session.scalars(skips).all(),
+        decided=decided_ahead(schedule, utc_now()),
         owner=names.get(schedule.owner_id, "") if schedule.owner_id else "",
         paused_by=names.get(schedule.paused_by_id, "") if schedule.paused_by_id else "",
     )
@@ -230,6 +237,52 @@ def preview(rule: Recurrence, *, fires: bool = True) -> Preview:
         fires=rule.preview(now, FIRES) if fires else (),
         changes=clock_changes(rule.timezone, now, 2),
     )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Difference:
+    """The fires that a change of timing wins and loses within `COMPARED`; counted up to `MOST_COMPARED`."""
+
+    gained: Sequence[datetime]
+    lost: Sequence[datetime]
+
+
+def difference(schedule: Schedule, rule: Recurrence) -> Difference:
+    """Compare a stored schedule's fires with those of another rule."""
+    now = utc_now()
+    try:
+        before = set(islice(recurrence(schedule).between(now, now + COMPARED), MOST_COMPARED))
+    except RecurrenceError:
+        before = set()
+    after = set(islice(rule.between(now, now + COMPARED), MOST_COMPARED))
+    return Difference(gained=sorted(after - before), lost=sorted(before - after))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Revision:
+    """One save: who, when, and what it changed; the first one changed nothing."""
+
+    rev: int
+    at: datetime
+    by: str
+    changes: Sequence[Change]
+
+
+def schedule_history(schedule: Schedule) -> list[Revision]:
+    """Return the saves of a schedule, newest first."""
+    query = sa.select(ScheduleRevision).where(ScheduleRevision.schedule_id == schedule.id)
+    rows = db.session.scalars(query.order_by(ScheduleRevision.rev)).all()
+    names = _names({row.actor_id for row in rows if row.actor_id})
+    revisions = [
+        Revision(
+            rev=row.rev,
+            at=row.created_at,
+            by=names.get(row.actor_id, "") if row.actor_id else "",
+            changes=changes(before.fields, row.fields) if before else (),
+        )
+        for before, row in zip([None, *rows], rows, strict=False)
+    ]
+    return revisions[::-1]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Any, Literal
 from zoneinfo import ZoneInfo
 
@@ -37,7 +37,18 @@ OVERLAP_CHOICES = (
     ("cancel_running", "Cancel the old one, then run"),
     ("allow", "Run both at once"),
 )
+GAP_CHOICES = (
+    ("after", "Run at the first moment after the gap"),
+    ("shift", "Run later by as much as the clock moved"),
+    ("skip", "Do not run that day"),
+)
+TWICE_CHOICES = (
+    ("first", "Run the first time"),
+    ("second", "Run the second time"),
+    ("both", "Run both times"),
+)
 DELAY = timedelta(minutes=1)
+MINUTE = 60
 
 
 @dataclass(slots=True, kw_only=True)
@@ -61,13 +72,17 @@ class ScheduleForm:
                 "crons": "weekdays at 9",
                 "timezone": "",
                 "catchup": "latest",
+                "catchup_window": "60",
                 "overlap": "skip",
+                "dst_gap": "after",
+                "dst_overlap": "first",
             }
         )
 
     @classmethod
-    def of(cls, schedule: Schedule) -> ScheduleForm:
+    def of(cls, schedule: Schedule, tenant_zone: str) -> ScheduleForm:
         """Return the form of a stored schedule."""
+        zone = ZoneInfo(schedule.timezone or tenant_zone)
         count, unit = _split_period(schedule.every_seconds or 900)
         return cls(
             values={
@@ -80,8 +95,20 @@ class ScheduleForm:
                 "every_unit": unit,
                 "crons": "\n".join(schedule.crons),
                 "timezone": schedule.timezone,
+                "start_at": _wall(schedule.start_at, zone),
+                "end_at": _wall(schedule.end_at, zone),
+                "skip_dates": "\n".join(map(str, schedule.skip_dates)),
+                "extra_dates": "\n".join(map(str, schedule.extra_dates)),
+                "runs_left": _number(schedule.runs_left),
+                "jitter": _number(schedule.jitter_seconds // MINUTE or None),
+                "dst_gap": schedule.dst_gap,
+                "dst_overlap": schedule.dst_overlap,
                 "catchup": schedule.catchup,
+                "catchup_window": _number(schedule.catchup_window_seconds // MINUTE),
                 "overlap": schedule.overlap,
+                "max_attempts": _number(schedule.max_attempts),
+                "timeout": _number(schedule.timeout_seconds and schedule.timeout_seconds // MINUTE),
+                "expires_after": _number(schedule.expires_after_seconds and schedule.expires_after_seconds // MINUTE),
                 "rev": str(schedule.rev),
             }
         )
@@ -97,20 +124,81 @@ class ScheduleForm:
     def when(self) -> str:
         return self.text("when")
 
-    def draft(self, params: dict[str, Any]) -> ScheduleDraft:
-        """Return the draft of a schedule. Raises InvalidInput for what cannot even be read."""
+    @property
+    def rev(self) -> int:
+        """The revision that was opened; 0, which no schedule has, if the form does not say."""
+        text = self.text("rev")
+        return int(text) if text.isascii() and text.isdigit() else 0
+
+    def draft(self, params: dict[str, Any], tenant_zone: str) -> ScheduleDraft:
+        """Return the draft of a schedule. Raises InvalidInput with every field that cannot be read."""
+        errors: dict[str, str] = {}
+        values: dict[str, Any] = {}
+        readers: tuple[Callable[[], dict[str, Any]], ...] = (
+            self._name,
+            self.timing,
+            lambda: self.limits(tenant_zone),
+            self._policies,
+        )
+        for read in readers:
+            try:
+                values.update(read())
+            except InvalidInput as error:
+                errors.update(error.errors)
+        if errors:
+            raise InvalidInput(errors)
+        return ScheduleDraft(job_type=self.text("job_type"), params=params, note=self.text("note"), **values)
+
+    def _name(self) -> dict[str, Any]:
         if not self.text("name"):
             raise InvalidInput({"name": "Give the schedule a name."})
-        timing = self.timing()
-        return ScheduleDraft(
-            name=self.text("name"),
-            note=self.text("note"),
-            job_type=self.text("job_type"),
-            params=params,
-            catchup=self._choice("catchup", CATCHUP_CHOICES),
-            overlap=self._choice("overlap", OVERLAP_CHOICES),
-            **timing,
-        )
+        return {"name": self.text("name")[:LONGEST_NAME]}
+
+    def limits(self, tenant_zone: str) -> dict[str, Any]:
+        """Return the fields that bound when it fires. Raises InvalidInput for what cannot be read."""
+        zone = self.text("timezone")
+        local = ZoneInfo(zone if zone in zone_names() else tenant_zone)
+        return {
+            "start_at": self._moment("start_at", local),
+            "end_at": self._moment("end_at", local),
+            "skip_dates": self._dates("skip_dates"),
+            "extra_dates": self._dates("extra_dates"),
+            "runs_left": self._whole("runs_left", least=1),
+            "dst_gap": self._choice("dst_gap", GAP_CHOICES),
+            "dst_overlap": self._choice("dst_overlap", TWICE_CHOICES),
+        }
+
+    def _policies(self) -> dict[str, Any]:
+        return {
+            "catchup": self._choice("catchup", CATCHUP_CHOICES),
+            "catchup_window_seconds": (self._whole("catchup_window", least=1) or MINUTE) * MINUTE,
+            "overlap": self._choice("overlap", OVERLAP_CHOICES),
+            "jitter_seconds": (self._whole("jitter", least=0) or 0) * MINUTE,
+            "max_attempts": self._whole("max_attempts", least=1, most=100),
+            "timeout_seconds": _minutes(self._whole("timeout", least=1)),
+            "expires_after_seconds": _minutes(self._whole("expires_after", least=1)),
+        }
+
+    def _whole(self, name: str, *, least: int, most: int = 1_000_000) -> int | None:
+        text = self.text(name)
+        if not text:
+            return None
+        if not text.isascii() or not text.isdigit() or not least <= int(text) <= most:
+            raise InvalidInput({name: f"Give a whole number from {least:,} to {most:,}, or leave it empty."})
+        return int(text)
+
+    def _moment(self, name: str, zone: ZoneInfo) -> datetime | None:
+        text = self.text(name)
+        try:
+            return datetime.fromisoformat(text).replace(tzinfo=zone).astimezone(UTC) if text else None
+        except (ValueError, OverflowError):
+            raise InvalidInput({name: "Give a date and a time, or leave it empty."}) from None
+
+    def _dates(self, name: str) -> list[date]:
+        try:
+            return sorted({date.fromisoformat(line) for line in self.text(name).replace(",", " ").split()})
+        except ValueError:
+            raise InvalidInput({name: "Give dates like 2026-12-25, one a line."}) from None
 
     def timing(self) -> dict[str, Any]:
         """Return the fields that say when it fires. Raises InvalidInput for what cannot be read."""
@@ -151,6 +239,21 @@ class ScheduleForm:
         if value not in dict(choices):
             raise InvalidInput({name: "Choose one of the list."})
         return value
+
+
+LONGEST_NAME = 200
+
+
+def _minutes(value: int | None) -> int | None:
+    return None if value is None else value * MINUTE
+
+
+def _number(value: int | None) -> str:
+    return "" if value is None else str(value)
+
+
+def _wall(moment: datetime | None, zone: ZoneInfo) -> str:
+    return "" if moment is None else f"{moment.astimezone(zone):%Y-%m-%dT%H:%M}"
 
 
 def _understood(line: str) -> dict[str, Any]:

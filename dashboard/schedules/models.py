@@ -131,3 +131,24 @@ class Occurrence(Identified, Created, TenantOwned, Base):
     count: Mapped[int] = mapped_column(server_default="1")
     until: Mapped[datetime | None] = mapped_column(timestamp)
     lateness_ms: Mapped[int | None] = mapped_column(sa.BigInteger)
+
+
+class ScheduleRevision(Created, TenantOwned, Base):
+    """A schedule as somebody saved it: the fields that a save may change."""
+
+    __tablename__ = "schedule_revision"
+    __table_args__ = (
+        sa.ForeignKeyConstraint(
+            ["tenant_id", "schedule_id"],
+            ["schedule.tenant_id", "schedule.id"],
+            name="fk_schedule_revision_schedule",
+            ondelete="CASCADE",
+        ),
+    )
+
+    tenant_id: Mapped[UUID] = mapped_column(sa.ForeignKey("tenant.id", ondelete="CASCADE"))
+    schedule_id: Mapped[UUID] = mapped_column(primary_key=True)
+    rev: Mapped[int] = mapped_column(primary_key=True)
+    actor_kind: Mapped[str]
+    actor_id: Mapped[UUID | None]
+    fields: Mapped[dict[str, Any]] = mapped_column(JSONB)

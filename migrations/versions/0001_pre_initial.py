@@ -26,12 +26,14 @@ WALLS = {
             "tenant_setting",
             "audit_entry",
             "schedule",
+            "schedule_revision",
             "occurrence",
             "run",
             "run_event",
             "run_log",
             "tenant_load",
             "delivery",
+            "mail_pace",
         ),
         walls.TENANT_ROWS,
     ),
@@ -240,6 +242,13 @@ def upgrade() -> None:
             ["tenant_id"], ["tenant.id"], name=op.f("fk_tenant_load_tenant_id"), ondelete="CASCADE"
         ),
         sa.PrimaryKeyConstraint("tenant_id", name=op.f("pk_tenant_load")),
+    )
+    op.create_table(
+        "mail_pace",
+        sa.Column("tenant_id", sa.Uuid(), nullable=False),
+        sa.Column("next_at", sa.DateTime(timezone=True), nullable=False),
+        sa.ForeignKeyConstraint(["tenant_id"], ["tenant.id"], name=op.f("fk_mail_pace_tenant_id"), ondelete="CASCADE"),
+        sa.PrimaryKeyConstraint("tenant_id", name=op.f("pk_mail_pace")),
     )
     op.create_table(
         "tenant_root",
@@ -499,6 +508,27 @@ def upgrade() -> None:
     )
     op.create_index("ix_run_log_run_id", "run_log", ["run_id", "id"], unique=False)
 
+    op.create_table(
+        "schedule_revision",
+        sa.Column("tenant_id", sa.Uuid(), nullable=False),
+        sa.Column("schedule_id", sa.Uuid(), nullable=False),
+        sa.Column("rev", sa.Integer(), nullable=False),
+        sa.Column("actor_kind", sa.String(), nullable=False),
+        sa.Column("actor_id", sa.Uuid(), nullable=True),
+        sa.Column("fields", postgresql.JSONB(astext_type=sa.Text()), nullable=False),
+        sa.Column("created_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["tenant_id", "schedule_id"],
+            ["schedule.tenant_id", "schedule.id"],
+            name="fk_schedule_revision_schedule",
+            ondelete="CASCADE",
+        ),
+        sa.ForeignKeyConstraint(
+            ["tenant_id"], ["tenant.id"], name=op.f("fk_schedule_revision_tenant_id"), ondelete="CASCADE"
+        ),
+        sa.PrimaryKeyConstraint("schedule_id", "rev", name=op.f("pk_schedule_revision")),
+    )
+
     for sentence in (walls.FUNCTIONS, *(walls.raise_wall(table, rows) for table, rows in WALLS.items()), RECORDS):
         op.execute(sentence)
 
@@ -527,6 +557,7 @@ def downgrade() -> None:
         postgresql_where=sa.text("state IN ('admitted', 'ready', 'retrying', 'running', 'scheduled')"),
     )
     op.drop_table("run")
+    op.drop_table("schedule_revision")
     op.drop_table("occurrence")
     op.drop_index("ix_web_session_user_id", table_name="web_session")
     op.drop_index("ix_web_session_expires_at", table_name="web_session")
@@ -534,6 +565,7 @@ def downgrade() -> None:
     op.drop_table("tenant_setting")
     op.drop_index("ix_tenant_root_tenant_id", table_name="tenant_root")
     op.drop_table("tenant_root")
+    op.drop_table("mail_pace")
     op.drop_table("tenant_load")
     op.drop_index("ix_schedule_tenant_id_id", table_name="schedule")
     op.drop_index(

@@ -14,6 +14,7 @@ from dashboard.core.orm import system_scope
 from dashboard.core.tenancy import Tenant
 from dashboard.runs.models import Run
 from dashboard.schedules.models import Occurrence, Schedule
+from dashboard.schedules.planner import plan
 from tests.factories import make_user
 from tests.factories.job_types import Echo
 from tests.factories.schedules import make_schedule
@@ -98,6 +99,11 @@ def test_each_kind_of_when_is_understood(app: Dashboard, operator: Browser, chan
         ({"params-word": ""}, "Fill this in"),
         ({"params-times": "many"}, "Enter a whole number"),
         ({"overlap": "explode"}, "Choose one of the list"),
+        ({"start_at": "yesterday"}, "Give a date and a time, or leave it empty"),
+        ({"skip_dates": "Christmas"}, "Give dates like 2026-12-25"),
+        ({"runs_left": "0"}, "Give a whole number from 1"),
+        ({"jitter": "-5"}, "Give a whole number from 0"),
+        ({"end_at": "2001-01-01T00:00"}, "This never fires again"),
     ],
 )
 def test_a_mistake_is_told_beside_its_field_and_what_was_typed_stays(
@@ -240,3 +246,107 @@ def test_the_panel_answers_304_until_something_changes(app: Dashboard, operator:
     assert operator.get(f"/schedules/{schedule.id}", headers={**poll, **tag}).status_code == 304
     operator.post(f"/schedules/{schedule.id}/runs")
     assert operator.get(f"/schedules/{schedule.id}", headers={**poll, **tag}).status_code == 200
+
+
+def test_every_policy_is_kept_and_comes_back_in_the_editor(app: Dashboard, operator: Browser) -> None:
+    limits = {
+        "start_at": "2027-01-01T08:00",
+        "end_at": "2027-12-31T18:00",
+        "skip_dates": "2027-12-25\n2027-12-26",
+        "runs_left": "12",
+        "dst_gap": "skip",
+        "dst_overlap": "both",
+        "catchup": "all",
+        "catchup_window": "90",
+        "overlap": "queue_all",
+        "jitter": "5",
+        "max_attempts": "7",
+        "timeout": "20",
+        "expires_after": "30",
+    }
+    operator.post("/schedules", data=form(**limits))
+    (schedule,) = all_of(app, Schedule)
+    page = operator.get(f"/schedules/{schedule.id}/edit").text
+    assert [value for value in limits.values() if value.partition("\n")[0] not in page] == []
+    operator.post(f"/schedules/{schedule.id}", data=form(rev=schedule.rev, **limits))
+    again = all_of(app, Schedule)[0]
+    assert (again.next_at, again.skip_dates, again.runs_left) == (schedule.next_at, schedule.skip_dates, 12)
+
+
+def test_a_conflict_shows_what_saving_would_change(app: Dashboard, operator: Browser) -> None:
+    operator.post("/schedules", data=form())
+    (schedule,) = all_of(app, Schedule)
+    operator.post(f"/schedules/{schedule.id}", data=form(rev=schedule.rev, name="Theirs"))
+    stale = operator.post(f"/schedules/{schedule.id}", data=form(rev=schedule.rev, name="Mine"))
+    assert stale.status_code == 409
+    assert "Theirs" in stale.text
+    assert operator.post(f"/schedules/{schedule.id}", data=form(rev=schedule.rev + 1, name="Mine")).status_code == 303
+
+
+def test_the_history_tells_who_changed_what_and_hides_secrets(app: Dashboard, operator: Browser) -> None:
+    operator.post("/schedules", data=form(**{"params-password": "hunter2-canary"}))
+    (schedule,) = all_of(app, Schedule)
+    changed = form(rev=1, crons="0 17 * * 5", **{"params-word": "goodbye"})
+    operator.post(f"/schedules/{schedule.id}", data=changed)
+    page = operator.get(f"/schedules/{schedule.id}/revisions").text
+    for told in ("Olivia", "0 9 * * 1-5", "0 17 * * 5", "hello", "goodbye"):
+        assert told in page
+    assert "hunter2-canary" not in page
+
+
+def test_the_preview_of_a_change_counts_the_fires_gained_and_lost(app: Dashboard, operator: Browser) -> None:
+    operator.post("/schedules", data=form(crons="0 9 * * *"))
+    (schedule,) = all_of(app, Schedule)
+    page = operator.post("/schedules/previews", data=form(schedule_id=schedule.id, crons="0 9,17 * * *")).text
+    assert "Fires gained" in page
+    assert "30, first" in page
+
+
+def test_a_copy_opens_in_the_editor_with_its_parameters(app: Dashboard, operator: Browser) -> None:
+    operator.post("/schedules", data=form(**{"params-word": "borrowed"}))
+    (schedule,) = all_of(app, Schedule)
+    page = operator.get(f"/schedules/new?copy={schedule.id}").text
+    assert "Copy of Hourly echo" in page
+    assert "borrowed" in page
+
+
+@pytest.fixture
+def daily(app: Dashboard, operator: Browser) -> Schedule:
+    operator.post("/schedules", data=form(crons="0 9 * * *"))
+    (schedule,) = all_of(app, Schedule)
+    return schedule  # type: ignore[no-any-return]
+
+
+def test_one_fire_can_be_skipped_and_run_after_all(app: Dashboard, operator: Browser, daily: Schedule) -> None:
+    assert daily.next_at is not None
+    fire = {"nominal": daily.next_at.isoformat()}
+    operator.post(f"/schedules/{daily.id}/fires/skips", data=fire)
+    assert [(each.decision, each.reason) for each in all_of(app, Occurrence)] == [("skip", "by_hand")]
+    assert "Run after all" in operator.get(f"/schedules/{daily.id}").text
+    operator.post(f"/schedules/{daily.id}/fires/restorations", data=fire)
+    (run,) = all_of(app, Run)
+    assert (run.state, run.not_before) == ("scheduled", daily.next_at)
+
+
+def test_one_fire_can_be_moved_and_the_planner_leaves_it_alone(
+    app: Dashboard, operator: Browser, daily: Schedule
+) -> None:
+    assert daily.next_at is not None
+    fire = {"nominal": daily.next_at.isoformat(), "to": "2055-05-05T05:05"}
+    operator.post(f"/schedules/{daily.id}/fires/moves", data=fire)
+    with app.app_context(), system_scope("test") as session:
+        plan(session, daily.next_at + timedelta(seconds=1))
+    (run,) = all_of(app, Run)
+    assert run.not_before is not None
+    assert run.not_before.year == 2055
+    after = all_of(app, Schedule)[0]
+    assert after.next_at == daily.next_at + timedelta(days=1)
+
+
+@pytest.mark.parametrize("nominal", ["", "soon", "2030-01-01T00:00:00", "2001-01-01T09:00:00+00:00"])
+def test_a_fire_that_is_none_cannot_be_decided_on(
+    app: Dashboard, operator: Browser, daily: Schedule, nominal: str
+) -> None:
+    response = operator.post(f"/schedules/{daily.id}/fires/skips", data={"nominal": nominal}, follow_redirects=True)
+    assert response.status_code in {200, 400}
+    assert all_of(app, Occurrence) == []

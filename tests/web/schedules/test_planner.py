@@ -185,7 +185,9 @@ def test_a_pause_that_runs_out_lists_what_was_missed_and_fires_nothing(app: Dash
     assert (skip.reason, skip.count) == ("paused", 6)
     after = stored(app, schedule)
     assert after.state == "active"
-    assert after.next_at is not None and after.cursor is not None and after.next_at > after.cursor
+    assert after.next_at is not None
+    assert after.cursor is not None
+    assert after.next_at > after.cursor
 
 
 def test_a_suspended_tenants_schedules_wait(app: Dashboard, acme: Tenant) -> None:
@@ -209,7 +211,8 @@ def test_jitter_delays_the_run_and_not_the_occurrence(app: Dashboard, acme: Tena
     planned(app)
     (run,), (occurrence,) = runs(app), occurrences(app)
     assert occurrence.nominal == schedule.next_at
-    assert run.not_before is not None and occurrence.nominal is not None
+    assert run.not_before is not None
+    assert occurrence.nominal is not None
     assert timedelta(0) <= run.not_before - occurrence.nominal < timedelta(seconds=59)
 
 

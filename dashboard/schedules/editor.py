@@ -1,0 +1,200 @@
+"""The editor of schedules: its form, its preview, and what comes of saving."""
+
+from __future__ import annotations
+
+from typing import Any
+from uuid import UUID
+
+from flask import abort, current_app, flash, render_template, request, url_for
+from flask.typing import ResponseReturnValue
+
+from dashboard.accounts.access import Action, requires
+from dashboard.core.clock import database_now, utc_now, zone_names
+from dashboard.core.errors import InvalidInput, Refused
+from dashboard.core.htmx import fragment_or_page, see_other, uncached
+from dashboard.core.orm import db
+from dashboard.core.paging import cursor
+from dashboard.jobs.actions import start_run
+from dashboard.jobs.params import dump, form_fields, parse_form
+from dashboard.jobs.registry import JobType, UnknownJobType, all_job_types, job_type
+from dashboard.schedules import actions, forms
+from dashboard.schedules.actions import Conflict, ScheduleDraft
+from dashboard.schedules.board import Difference, difference, preview
+from dashboard.schedules.forms import DELAY, ScheduleForm
+from dashboard.schedules.models import Schedule
+from dashboard.schedules.recurrence import Recurrence, RecurrenceError
+from dashboard.schedules.views import bp
+
+AT_ONCE = {"now", "minute"}
+
+
+@bp.get("/new")
+@requires(Action.EDIT_SCHEDULE)
+def new() -> ResponseReturnValue:
+    """The empty editor, for the job type in the address or the first one; or a copy of a schedule."""
+    copied = cursor(request.args.get("copy"))
+    if copied is not None:
+        schedule = actions.get(copied) or abort(404)
+        form = ScheduleForm.of(schedule, _zone())
+        form.values["name"] = f"Copy of {schedule.name}"
+        return _editor(form, params=schedule.params)
+    key = request.args.get("job_type") or all_job_types()[0].key
+    return _editor(ScheduleForm.blank(key, _zone()))
+
+
+@bp.post("")
+@requires(Action.EDIT_SCHEDULE)
+def create() -> ResponseReturnValue:
+    """Save a schedule, or send now or in a minute; a form with mistakes comes back as it was typed."""
+    form = ScheduleForm.from_post(request.form)
+    try:
+        if form.when in AT_ONCE:
+            return _start(form)
+        schedule = actions.create(_draft(form))
+    except InvalidInput as error:
+        return _editor(form, errors=error.errors)
+    flash("Schedule saved.", "ok")
+    return see_other(url_for("schedules.show", schedule_id=schedule.id))
+
+
+@bp.post("/previews")
+@requires(Action.EDIT_SCHEDULE)
+def create_preview() -> ResponseReturnValue:
+    """Say what the typed rule means and when it fires next."""
+    form = ScheduleForm.from_post(request.form)
+    shown, changed, problem = None, None, ""
+    if form.when not in AT_ONCE:
+        try:
+            rule = _rule(form)
+            shown = preview(rule)
+            changed = _changed_fires(rule)
+        except (InvalidInput, RecurrenceError) as error:
+            problem = " ".join(error.errors.values()) if isinstance(error, InvalidInput) else str(error)
+    return uncached(
+        current_app.make_response(
+            render_template("schedules/_preview.html", preview=shown, changed=changed, problem=problem)
+        )
+    )
+
+
+@bp.get("/<uuid:schedule_id>/edit")
+@requires(Action.EDIT_SCHEDULE)
+def edit(schedule_id: UUID) -> ResponseReturnValue:
+    """The editor of a stored schedule."""
+    schedule = actions.get(schedule_id) or abort(404)
+    return _editor(ScheduleForm.of(schedule, _zone()), schedule=schedule)
+
+
+@bp.post("/<uuid:schedule_id>")
+@requires(Action.EDIT_SCHEDULE)
+def update(schedule_id: UUID) -> ResponseReturnValue:
+    """Save changes; a mistake, or somebody else's change meanwhile, brings the form back as it was typed."""
+    schedule = actions.get(schedule_id) or abort(404)
+    form = ScheduleForm.from_post(request.form)
+    try:
+        actions.update(schedule, _draft(form, schedule.params), rev=form.rev)
+    except InvalidInput as error:
+        return _editor(form, schedule=schedule, errors=error.errors)
+    except Conflict as conflict:
+        form.values["rev"] = str(conflict.rev)
+        return _editor(form, schedule=schedule, conflict=conflict)
+    except Refused as error:
+        return _editor(form, schedule=schedule, errors={"": str(error)}, status=409)
+    flash("Schedule saved.", "ok")
+    return see_other(url_for("schedules.show", schedule_id=schedule_id))
+
+
+def _start(form: ScheduleForm) -> ResponseReturnValue:
+    kind = _kind(form)
+    session = db.session()
+    not_before = database_now(session) + DELAY if form.when == "minute" else None
+    params = parse_form(kind.Params, request.form).model_dump()
+    run = start_run(session, kind.key, params, name=form.text("name") or None, not_before=not_before)
+    session.commit()
+    return see_other(url_for("runs.show", run_id=run.id))
+
+
+def _editor(
+    form: ScheduleForm,
+    *,
+    schedule: Schedule | None = None,
+    params: dict[str, Any] | None = None,
+    errors: dict[str, str] | None = None,
+    conflict: Conflict | None = None,
+    status: int | None = None,
+) -> ResponseReturnValue:
+    form.errors = errors or {}
+    try:
+        kind = job_type(form.text("job_type"))
+    except UnknownJobType as error:
+        abort(404, str(error))
+    return fragment_or_page(
+        "schedules/edit.html",
+        "schedules/_form.html",
+        status=status or (409 if conflict else 422 if errors else 200),
+        form=form,
+        schedule=schedule,
+        kind=kind,
+        kinds=all_job_types(),
+        params=form_fields(
+            kind.Params,
+            schedule.params if schedule else params,
+            typed=request.form if request.method == "POST" else None,
+            errors=form.errors,
+        ),
+        whens=[choice for choice in forms.WHEN_CHOICES if schedule is None or choice[0] not in AT_ONCE],
+        conflict=conflict,
+        choices=forms,
+        zones=[("", f"The organisation's ({_zone()})"), *zone_names()],
+    )
+
+
+def _draft(form: ScheduleForm, stored: dict[str, Any] | None = None) -> ScheduleDraft:
+    """Return the typed schedule. Raises InvalidInput with the mistakes in its parameters and its timing together."""
+    errors: dict[str, str] = {}
+    draft = None
+    try:
+        params = _params(form, stored)
+    except InvalidInput as error:
+        errors, params = error.errors, {}
+    try:
+        draft = form.draft(params, _zone())
+    except InvalidInput as error:
+        errors = {**errors, **error.errors}
+    if errors or draft is None:
+        raise InvalidInput(errors)
+    return draft
+
+
+def _params(form: ScheduleForm, stored: dict[str, Any] | None = None) -> dict[str, Any]:
+    """Return the job type's parameters as they will be stored. Raises InvalidInput naming each field to mend."""
+    return dump(parse_form(_kind(form).Params, request.form, stored=stored))
+
+
+def _kind(form: ScheduleForm) -> JobType:
+    try:
+        return job_type(form.text("job_type"))
+    except UnknownJobType as error:
+        raise InvalidInput({"job_type": str(error)}) from error
+
+
+def _rule(form: ScheduleForm) -> Recurrence:
+    """Return the typed rule with its limits. Raises InvalidInput or RecurrenceError."""
+    draft = form.timing(), form.limits(_zone())
+    timing = {**draft[0], **draft[1]}
+    timing.pop("runs_left")
+    every = timing.pop("every_seconds", None)
+    zone = timing.pop("timezone") or _zone()
+    return Recurrence(**timing, every=every, anchor=utc_now().replace(microsecond=0) if every else None, timezone=zone)
+
+
+def _changed_fires(rule: Recurrence) -> Difference | None:
+    """Return the fires that saving would win and lose, if a stored schedule is being edited."""
+    schedule_id = cursor(request.form.get("schedule_id"))
+    schedule = actions.get(schedule_id) if schedule_id else None
+    return difference(schedule, rule) if schedule else None
+
+
+def _zone() -> str:
+    zone: str = current_app.config["TIMEZONE"]
+    return zone
