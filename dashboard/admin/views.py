@@ -48,6 +48,7 @@ class Tenants(OfficeView):
         "slug": "Short name",
         "root": "Address",
         "suspended_at": "Suspended",
+        "suspended_reason": "Reason",
         "created_at": "Since",
     }
     column_searchable_list = ("name", "slug")
@@ -66,7 +67,7 @@ class Tenants(OfficeView):
 
     @expose("/suspensions/", methods=("POST",))
     def suspend_view(self) -> ResponseReturnValue:
-        """Suspend a tenant, for a reason that its people read."""
+        """Suspend a tenant, for a reason that is kept."""
         reason = request.form.get("reason", "")
         return self._act(lambda session, tenant_id: tenant_actions.suspend(session, tenant_id, reason))
 

@@ -55,7 +55,7 @@ def suspend(session: Session, tenant_id: UUID, reason: str) -> None:
     if not tenant.is_active:
         raise Refused(f"{tenant.name} is suspended already.")
     if not reason.strip():
-        raise InvalidInput({"reason": "Say why: the tenant's people read it."})
+        raise InvalidInput({"reason": "Say why; it is kept in the audit trail."})
     tenant.suspended_at, tenant.suspended_reason = database_now(session), reason.strip()
     _recorded(session, tenant, "tenant.suspend", {"reason": tenant.suspended_reason})
 

@@ -1,0 +1,75 @@
+"""Sign-in, settings and the back office in a real browser: they fit, break no rule, and ask before they remove."""
+
+from __future__ import annotations
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from dashboard.app import Dashboard
+from dashboard.core.tenancy import Tenant
+from tests.browser.conftest import PHONE, WIDE, OpenPage
+from tests.factories.people import People, make_people
+from tests.signing_in import PASSWORD
+
+PLATFORM = "http://platform.test"
+OFFICE = ("tenants/", "tenants/new/", "people/", "people/new/", "memberships/", "processes/", "audit/")
+
+
+@pytest.fixture
+def people(app: Dashboard, acme: Tenant, globex: Tenant) -> People:
+    return make_people(app, acme, globex)
+
+
+def sign_in(page: Page, email: str, password: str = PASSWORD) -> None:
+    page.get_by_label("Email address").fill(email)
+    page.get_by_label("Password").fill(password)
+    page.get_by_label("Password").press("Enter")
+    page.wait_for_load_state()
+
+
+def fits(page: Page) -> bool:
+    return bool(page.evaluate("document.documentElement.scrollWidth <= innerWidth"))
+
+
+def test_a_wrong_password_is_told_and_the_address_kept(open_page: OpenPage, people: People) -> None:
+    page = open_page(f"{PLATFORM}/globex/settings")
+    expect(page.get_by_text("Globex")).to_be_visible()
+    sign_in(page, "mallory@globex.test", "not it at all")
+    expect(page.get_by_role("alert")).to_contain_text("The email address or the password is wrong.")
+    expect(page.get_by_label("Email address")).to_have_value("mallory@globex.test")
+    sign_in(page, "mallory@globex.test")
+    expect(page).to_have_url(f"{PLATFORM}/globex/settings")
+
+
+@pytest.mark.parametrize("width", [WIDE, PHONE])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_the_back_office_fits_the_window(open_page: OpenPage, people: People, width: int, scheme: str) -> None:
+    page = open_page(f"{PLATFORM}/sign-in", width=width, color_scheme=scheme)
+    sign_in(page, "root@platform.test")
+    for path in OFFICE:
+        page.goto(f"{PLATFORM}/platform/{path}")
+        assert fits(page), path
+
+
+def test_removing_a_membership_asks_first(open_page: OpenPage, people: People) -> None:
+    page = open_page(f"{PLATFORM}/sign-in?next=/platform/memberships/")
+    sign_in(page, "root@platform.test")
+    victor = page.get_by_role("row").filter(has_text="victor@acme.test")
+    victor.get_by_role("button", name="Remove").click()
+    page.get_by_role("button", name="Keep things as they are").click()
+    expect(victor).to_be_visible()
+    victor.get_by_role("button", name="Remove").click()
+    page.get_by_role("alertdialog").get_by_role("button", name="Yes, remove").click()
+    expect(victor).to_have_count(0)
+
+
+def test_enter_saves_the_settings_and_resets_nothing(open_page: OpenPage, people: People) -> None:
+    page = open_page(f"{PLATFORM}/globex/sign-in?next=/globex/settings")
+    sign_in(page, "mallory@globex.test")
+    page.get_by_label("Brand name").fill("Globex Works")
+    page.get_by_label("Brand name").press("Enter")
+    expect(page.get_by_text("Saved.")).to_be_visible()
+    expect(page.get_by_label("Brand name")).to_have_value("Globex Works")
+    expect(page.get_by_label("Time zone")).to_have_value("Asia/Tokyo")
+    page.get_by_role("button", name="Reset to default Brand name").click()
+    expect(page.get_by_label("Brand name")).to_have_value("Globex")
