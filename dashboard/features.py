@@ -36,8 +36,8 @@ from dashboard.runs import models as _runs
 from dashboard.runs import views as runs
 from dashboard.runs import wording
 from dashboard.runs.commands import runs as run_commands
-from dashboard.schedules import editor as schedule_editor
 from dashboard.schedules import models as _schedules
+from dashboard.schedules import views as schedules
 from dashboard.schedules.commands import schedules as schedule_commands
 from dashboard.tenants import models as _tenants
 from dashboard.tenants import options, registry
@@ -59,7 +59,7 @@ BLUEPRINTS: tuple[Blueprint, ...] = (
     health.bp,
     overview.bp,
     runs.bp,
-    schedule_editor.bp,
+    schedules.bp,
 )
 COMMANDS: tuple[click.Command, ...] = (doctor, demo, tenants, users, members, schedule_commands, run_commands)
 
@@ -80,6 +80,7 @@ def init_app(app: Flask, settings: Settings) -> None:
     registry.init_app(app, settings)
     signing_in.init_app(app)
     navigation.init_app(app, NAVIGATION)
+    job_types.register(EmailMessage)
     job_types.load_plugins((*settings.plugins, *([DEMO_JOBS] if settings.development else [])))
     wording.init_app(app)
     job_display.init_app(app)
@@ -94,4 +95,7 @@ def init_app(app: Flask, settings: Settings) -> None:
 
 def static_files(wsgi_app: WSGIApplication) -> WSGIApplication:
     """Serve `/static/` of every host, before tenants are looked up; fingerprinted links may be kept for ever."""
-    return WhiteNoise(wsgi_app, root=links.STATIC, prefix="static/", max_age=31_536_000, allow_all_origins=False)
+    served: WSGIApplication = WhiteNoise(
+        wsgi_app, root=links.STATIC, prefix="static/", max_age=31_536_000, allow_all_origins=False
+    )
+    return served

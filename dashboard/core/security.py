@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from flask import Flask, Response, request
-from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound
-from werkzeug.routing import RequestRedirect
+from werkzeug.exceptions import HTTPException
 
 CONTENT_SECURITY_POLICY = (
     "default-src 'self'; base-uri 'none'; object-src 'none'; form-action 'self'; frame-ancestors 'self'"
@@ -33,18 +32,25 @@ def _add_headers(response: Response) -> Response:
 
 
 def safe_next(app: Flask, target: str | None) -> str | None:
-    """Return `target` if it is a path of this mount that a GET would find, else None.
-
-    It must start with one `/`, go on with neither `/` nor a backslash, hold no control character, and match a route.
-    """
-    if not target or target[0] != "/" or target[1:2] in {"/", "\\"} or any(ord(char) < 32 for char in target):
-        return None
-    path = target.partition("?")[0]
+    """Return `target` if it is a path of this mount that a GET would find, else None; see `is_page`."""
     prefix = request.script_root
-    if ".." in path or not path.startswith(prefix + "/"):
-        return None
-    try:
-        app.url_map.bind("").match(path.removeprefix(prefix), method="GET")
-    except (NotFound, MethodNotAllowed, RequestRedirect, HTTPException):
+    if not target or not target.startswith(prefix) or not is_page(app, target.removeprefix(prefix)):
         return None
     return target
+
+
+def is_page(app: Flask, target: str) -> bool:
+    """Whether `target`, like `/runs?state=failed`, is a path below a mount that a GET would find.
+
+    It starts with one `/`, goes on with neither `/` nor a backslash, holds no control character, and matches a route.
+    """
+    if not target or target[0] != "/" or target[1:2] in {"/", "\\"} or any(ord(char) < 32 for char in target):
+        return False
+    path = target.partition("?")[0]
+    if ".." in path:
+        return False
+    try:
+        app.url_map.bind("").match(path, method="GET")
+    except HTTPException:
+        return False
+    return True

@@ -1,4 +1,4 @@
-"""The mailing ledger: one row per recipient, so that nobody is mailed twice or forgotten."""
+"""The mailing ledger, one row per recipient, so that nobody is mailed twice or forgotten; and each tenant's pace."""
 
 from __future__ import annotations
 
@@ -40,3 +40,12 @@ class Delivery(Identified, Created, TenantOwned, Base):
     claimed_at: Mapped[datetime | None] = mapped_column(timestamp)
     handing_at: Mapped[datetime | None] = mapped_column(timestamp)
     sent_at: Mapped[datetime | None] = mapped_column(timestamp)
+
+
+class MailPace(TenantOwned, Base):
+    """When a tenant's next mail may leave, over all its runs and workers: the send rate's clock."""
+
+    __tablename__ = "mail_pace"
+
+    tenant_id: Mapped[UUID] = mapped_column(sa.ForeignKey("tenant.id", ondelete="CASCADE"), primary_key=True)
+    next_at: Mapped[datetime] = mapped_column(timestamp)
