@@ -112,7 +112,10 @@ class Settings(BaseSettings):
     port: int = Field(5000, ge=1, le=65535, description="The port the web process listens on.")
     host: str = Field("127.0.0.1", description="The address the web process listens on; 0.0.0.0 in a container.")
     proxy_hops: int = Field(0, ge=0, le=5, description="How many trusted proxies stand before the web process.")
-    development: bool = Field(False, description="Shows the component gallery and where the local mail arrives.")
+    development: bool = Field(
+        False,
+        description="For one's own machine: component gallery, demo job types, where local mail arrives.",
+    )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="The least log level shown.")
     log_format: Literal["json", "console"] = Field("json", description="json for machines, console for people.")
     flower_url: OptionalRoot = Field(None, description="Where Flower listens. Without it the fleet view stands.")
@@ -146,11 +149,11 @@ class Settings(BaseSettings):
     @classmethod
     def settings_customise_sources(
         cls,
-        settings_cls: type[BaseSettings],
+        settings_cls: type[BaseSettings],  # noqa: ARG003
         init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,
-        dotenv_settings: PydanticBaseSettingsSource,
-        file_secret_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Take only what `from_env` passes, so that a test's environment is whole and its own."""
         return (init_settings,)

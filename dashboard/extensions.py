@@ -35,7 +35,7 @@ class WalledSession(Session):
     `core.orm` puts the walls on it; here it only chooses the engine.
     """
 
-    def get_bind(self, *args: Any, **kwargs: Any) -> sa.Engine | sa.Connection:
+    def get_bind(self, *_: Any, **__: Any) -> sa.Engine | sa.Connection:
         return self._db.engines["system" if "system" in self.info else None]
 
 

@@ -75,7 +75,7 @@ def is_system(session: Session) -> bool:
 
 
 @event.listens_for(WalledSession, "after_begin")
-def _bind_transaction(session: Session, transaction: SessionTransaction, connection: sa.Connection) -> None:
+def _bind_transaction(session: Session, _transaction: SessionTransaction, connection: sa.Connection) -> None:
     """Tell PostgreSQL for whom this transaction works; raises NoTenant where nobody said."""
     if is_system(session):
         if current_app.config["ONE_CREDENTIAL"]:

@@ -16,11 +16,12 @@ def init_app(app: Flask, keys: Sequence[SecretStr]) -> None:
 
 
 def encrypt(text: str) -> bytes:
+    """Return `text` as a token that only our keys open."""
     return _box().encrypt(text.encode())
 
 
 def decrypt(token: bytes) -> SecretStr:
-    """Raises cryptography.fernet.InvalidToken if no key in use made `token`."""
+    """Return what the token holds. Raises cryptography.fernet.InvalidToken if no key in use made `token`."""
     return SecretStr(_box().decrypt(token).decode())
 
 

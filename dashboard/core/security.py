@@ -20,6 +20,7 @@ HSTS = "max-age=31536000"
 
 
 def init_app(app: Flask) -> None:
+    """Put the headers on every response that does not bring its own."""
     app.after_request(_add_headers)
 
 

@@ -7,10 +7,10 @@ that runs as the application could change the setting. The function `app_is_syst
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 
 import sqlalchemy as sa
-from sqlalchemy.dialects.postgresql import dialect
+from sqlalchemy.dialects import postgresql
 
 TENANT_ROWS = "tenant_id = app_tenant()"
 
@@ -23,7 +23,7 @@ CREATE OR REPLACE FUNCTION app_is_system() RETURNS boolean LANGUAGE sql STABLE P
     AS $$ SELECT current_setting('app.scope', true) = 'system' $$;
 """
 
-_quote = dialect().identifier_preparer.quote
+_quote: Callable[[str], str] = postgresql.dialect().identifier_preparer.quote  # type: ignore[no-untyped-call]
 
 
 def raise_wall(table: str, rows: str = TENANT_ROWS) -> str:
@@ -37,7 +37,13 @@ CREATE POLICY tenant_wall ON {table}
 
 
 def post_guards(
-    connection: sa.Connection, *, owner: str, system: str, app: str, tables: Iterable[str], app_privileges: dict[str, str]
+    connection: sa.Connection,
+    *,
+    owner: str,
+    system: str,
+    app: str,
+    tables: Iterable[str],
+    app_privileges: Mapping[str, str],
 ) -> None:
     """Say who is the system, and grant each role what it needs; run after every migration, without harm.
 

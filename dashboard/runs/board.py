@@ -184,7 +184,8 @@ def state_counts() -> dict[str, int]:
         .subquery()
     )
     count = sa.select(sa.func.count()).select_from(some).correlate(states).scalar_subquery()
-    return {state: number for state, number in db.session.execute(sa.select(states.c.state, count).select_from(states))}
+    rows = db.session.execute(sa.select(states.c.state, count.label("number")).select_from(states))
+    return {row.state: row.number for row in rows}
 
 
 def panel_version() -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from uuid import UUID
 
 from flask import Blueprint, abort, flash, request, url_for
@@ -13,6 +14,7 @@ from dashboard.core.errors import Refused
 from dashboard.core.htmx import Live, fragment_or_page, see_other, unchanged
 from dashboard.runs import actions
 from dashboard.runs.board import RunFilter, duration_of, panel_version, run_page, runs_board
+from dashboard.runs.models import Run
 
 bp = Blueprint("runs", __name__, url_prefix="/runs")
 
@@ -26,7 +28,9 @@ def index() -> ResponseReturnValue:
         return response
     board = runs_board(RunFilter.from_args(request.args))
     live = Live.of(active=board.has_active, tag=tag)
-    return fragment_or_page("runs/index.html", "runs/_panel.html", tag=tag, board=board, live=live, **_clock())
+    return fragment_or_page(
+        "runs/index.html", "runs/_panel.html", tag=tag, board=board, live=live, duration_of=_duration()
+    )
 
 
 @bp.get("/<uuid:run_id>")
@@ -38,7 +42,7 @@ def show(run_id: UUID) -> ResponseReturnValue:
         return response
     page = run_page(run_id) or abort(404)
     live = Live.of(active=not page.waits, final=page.is_final, tag=tag)
-    return fragment_or_page("runs/show.html", "runs/_run.html", tag=tag, page=page, live=live, **_clock())
+    return fragment_or_page("runs/show.html", "runs/_run.html", tag=tag, page=page, live=live, duration_of=_duration())
 
 
 @bp.post("/<uuid:run_id>/cancellations")
@@ -65,6 +69,6 @@ def retry(run_id: UUID) -> ResponseReturnValue:
     return see_other(url_for("runs.show", run_id=run_id))
 
 
-def _clock() -> dict[str, object]:
+def _duration() -> Callable[[Run], float | None]:
     now = utc_now()
-    return {"duration_of": lambda run: duration_of(run, now)}
+    return lambda run: duration_of(run, now)

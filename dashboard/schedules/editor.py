@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 from uuid import UUID
 
-from flask import abort, current_app, flash, render_template, request, url_for
+from flask import Blueprint, abort, current_app, flash, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 
 from dashboard.accounts.access import Action, requires
@@ -23,7 +23,8 @@ from dashboard.schedules.board import Difference, difference, preview
 from dashboard.schedules.forms import DELAY, ScheduleForm
 from dashboard.schedules.models import Schedule
 from dashboard.schedules.recurrence import Recurrence, RecurrenceError
-from dashboard.schedules.views import bp
+
+bp = Blueprint("schedules", __name__, url_prefix="/schedules")
 
 AT_ONCE = {"now", "minute"}
 

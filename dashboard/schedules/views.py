@@ -1,4 +1,4 @@
-"""The pages of schedules: list, editor with preview, one schedule, and what an operator may do to it."""
+"""The pages of schedules beside the editor: the list, one schedule, and what an operator may do to it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from uuid import UUID, uuid4
 from zoneinfo import ZoneInfo
 
-from flask import Blueprint, abort, current_app, flash, render_template, request, url_for
+from flask import abort, current_app, flash, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 
 from dashboard.accounts.access import Action, requires
@@ -17,9 +17,10 @@ from dashboard.core.htmx import Live, fragment_or_page, see_other, uncached, unc
 from dashboard.runs.board import duration_of, panel_version
 from dashboard.schedules import actions, single_fires
 from dashboard.schedules.board import schedule_history, schedule_page, schedules_board
+from dashboard.schedules.editor import bp
 from dashboard.schedules.models import Schedule
 
-bp = Blueprint("schedules", __name__, url_prefix="/schedules")
+__all__ = ["bp"]
 
 
 @bp.get("")

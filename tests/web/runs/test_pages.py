@@ -51,8 +51,8 @@ def test_an_empty_list_explains_itself(operator: Browser) -> None:
 def test_a_run_in_every_state_can_be_listed_and_opened(
     app: Dashboard, operator: Browser, acme: Tenant, state: str
 ) -> None:
-    waits = {"not_before": soon(hours=1)} if state in {"scheduled", "retrying"} else {}
-    run = make_run(app, acme, state, name=f"Report {state}", **waits)
+    not_before = soon(hours=1) if state in {"scheduled", "retrying"} else None
+    run = make_run(app, acme, state, name=f"Report {state}", not_before=not_before)
     assert f"Report {state}" in operator.get("/runs").text
     assert str(run.id) in operator.get(f"/runs/{run.id}").text
 
