@@ -29,7 +29,7 @@ def flask_config(settings: Settings) -> dict[str, Any]:
         "MAX_FORM_MEMORY_SIZE": 1024 * 1024,
         "WTF_CSRF_TIME_LIMIT": None,  # as long as the session: a form left open over lunch must still save
         "SQLALCHEMY_DATABASE_URI": settings.database_url.get_secret_value(),
-        "SQLALCHEMY_BINDS": {"system": settings.system_url.get_secret_value()},
+        "SQLALCHEMY_BINDS": {"system": {"url": settings.system_url.get_secret_value(), **_engine_options(settings)}},
         "SQLALCHEMY_ENGINE_OPTIONS": _engine_options(settings),
         "RATELIMIT_STORAGE_URI": settings.redis_url.get_secret_value(),
         "RATELIMIT_STORAGE_OPTIONS": {"socket_connect_timeout": 1, "socket_timeout": 1},
