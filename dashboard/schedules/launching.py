@@ -30,10 +30,10 @@ def launch(
     Raises UnknownJobType if the schedule's job type is gone, InvalidInput if its parameters no longer fit it.
     """
     kind = job_type(schedule.job_type)
-    return enqueue(session, _request(schedule, occurrence, kind, not_before=not_before, actor=actor, lane=lane))
+    return enqueue(session, request_for(schedule, occurrence, kind, not_before=not_before, actor=actor, lane=lane))
 
 
-def _request(
+def request_for(
     schedule: Schedule,
     occurrence: Occurrence,
     kind: JobType,
@@ -42,6 +42,7 @@ def _request(
     actor: Actor,
     lane: Lane,
 ) -> RunRequest:
+    """Return what the run of `occurrence` needs, with the schedule's parameters and policies as they are now."""
     expires = schedule.expires_after_seconds
     planned = occurrence.nominal or not_before
     return RunRequest(
