@@ -37,9 +37,9 @@ class Run(Identified, Created, TenantOwned, Base):
         sa.UniqueConstraint("occurrence_id"),
         sa.CheckConstraint(f"state IN ({_STATES})", name="state"),
         sa.CheckConstraint("lane IN ('interactive', 'bulk')", name="lane"),
-        sa.Index("ix_run_tenant_id_id", "tenant_id", sa.text("id DESC")),
         sa.Index("ix_run_tenant_id_state_id", "tenant_id", "state", sa.text("id DESC")),
         sa.Index("ix_run_schedule_id", "schedule_id", sa.text("id DESC")),
+        sa.Index("ix_run_schedule_id_active", "schedule_id", postgresql_where=sa.text(f"state IN ({_ACTIVE})")),
         sa.Index(
             "ix_run_ready",
             "tenant_id",

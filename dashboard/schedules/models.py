@@ -12,6 +12,12 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from dashboard.core.orm import Base, Created, Identified, TenantOwned, timestamp
 
+ENABLED = "next_at IS NOT NULL AND paused_at IS NULL AND archived_at IS NULL AND problem = ''"
+"""Which schedules the planner looks at, in SQL; the indexes by `next_at` hold these alone."""
+
+ASLEEP = "paused_until IS NOT NULL AND paused_at IS NOT NULL AND archived_at IS NULL"
+"""Which schedules resume by themselves, in SQL."""
+
 
 class Schedule(Identified, Created, TenantOwned, Base):
     """A rule: a job type, its parameters, when it fires, and what to do when that goes wrong.
@@ -28,14 +34,9 @@ class Schedule(Identified, Created, TenantOwned, Base):
         sa.CheckConstraint("catchup IN ('none', 'latest', 'all')", name="catchup"),
         sa.CheckConstraint("overlap IN ('skip', 'queue_one', 'queue_all', 'cancel_running', 'allow')", name="overlap"),
         sa.CheckConstraint("runs_left >= 0", name="runs_left"),
-        sa.Index(
-            "ix_schedule_next_at",
-            "next_at",
-            postgresql_where=sa.text(
-                "next_at IS NOT NULL AND paused_at IS NULL AND archived_at IS NULL AND problem = ''"
-            ),
-        ),
-        sa.Index("ix_schedule_tenant_id_id", "tenant_id", sa.text("id DESC")),
+        sa.Index("ix_schedule_next_at", "next_at", postgresql_where=sa.text(ENABLED)),
+        sa.Index("ix_schedule_tenant_id_next_at", "tenant_id", "next_at", postgresql_where=sa.text(ENABLED)),
+        sa.Index("ix_schedule_paused_until", "paused_until", postgresql_where=sa.text(ASLEEP)),
     )
 
     rev: Mapped[int] = mapped_column(server_default="1")
@@ -152,3 +153,27 @@ class ScheduleRevision(Created, TenantOwned, Base):
     actor_kind: Mapped[str]
     actor_id: Mapped[UUID | None]
     fields: Mapped[dict[str, Any]] = mapped_column(JSONB)
+
+
+class Backfill(Identified, Created, TenantOwned, Base):
+    """A range of the past that somebody wanted made up for; its runs carry `backfill:<id>` as concurrency key."""
+
+    __tablename__ = "backfill"
+    __table_args__ = (
+        sa.ForeignKeyConstraint(
+            ["tenant_id", "schedule_id"],
+            ["schedule.tenant_id", "schedule.id"],
+            name="fk_backfill_schedule",
+            ondelete="CASCADE",
+        ),
+        sa.CheckConstraint("mode IN ('missing', 'rerun')", name="mode"),
+        sa.Index("ix_backfill_schedule_id", "schedule_id", sa.text("id DESC")),
+    )
+
+    schedule_id: Mapped[UUID]
+    start_at: Mapped[datetime] = mapped_column(timestamp)
+    end_at: Mapped[datetime] = mapped_column(timestamp)
+    mode: Mapped[str]
+    total: Mapped[int]
+    created_by_id: Mapped[UUID | None] = mapped_column(sa.ForeignKey("user_account.id", ondelete="SET NULL"))
+    stopped_at: Mapped[datetime | None] = mapped_column(timestamp)

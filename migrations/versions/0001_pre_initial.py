@@ -27,6 +27,7 @@ WALLS = {
             "audit_entry",
             "schedule",
             "schedule_revision",
+            "backfill",
             "occurrence",
             "run",
             "run_event",
@@ -224,7 +225,20 @@ def upgrade() -> None:
         unique=False,
         postgresql_where=sa.text("next_at IS NOT NULL AND paused_at IS NULL AND archived_at IS NULL AND problem = ''"),
     )
-    op.create_index("ix_schedule_tenant_id_id", "schedule", ["tenant_id", sa.literal_column("id DESC")], unique=False)
+    op.create_index(
+        "ix_schedule_tenant_id_next_at",
+        "schedule",
+        ["tenant_id", "next_at"],
+        unique=False,
+        postgresql_where=sa.text("next_at IS NOT NULL AND paused_at IS NULL AND archived_at IS NULL AND problem = ''"),
+    )
+    op.create_index(
+        "ix_schedule_paused_until",
+        "schedule",
+        ["paused_until"],
+        unique=False,
+        postgresql_where=sa.text("paused_until IS NOT NULL AND paused_at IS NOT NULL AND archived_at IS NULL"),
+    )
     op.create_table(
         "tenant_load",
         sa.Column("tenant_id", sa.Uuid(), nullable=False),
@@ -438,7 +452,13 @@ def upgrade() -> None:
         postgresql_where=sa.text("state IN ('admitted', 'running') AND concurrency_key IS NOT NULL"),
     )
     op.create_index("ix_run_schedule_id", "run", ["schedule_id", sa.literal_column("id DESC")], unique=False)
-    op.create_index("ix_run_tenant_id_id", "run", ["tenant_id", sa.literal_column("id DESC")], unique=False)
+    op.create_index(
+        "ix_run_schedule_id_active",
+        "run",
+        ["schedule_id"],
+        unique=False,
+        postgresql_where=sa.text("state IN ('admitted', 'ready', 'retrying', 'running', 'scheduled')"),
+    )
     op.create_index(
         "ix_run_tenant_id_state_id", "run", ["tenant_id", "state", sa.literal_column("id DESC")], unique=False
     )
@@ -529,6 +549,33 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("schedule_id", "rev", name=op.f("pk_schedule_revision")),
     )
 
+    op.create_table(
+        "backfill",
+        sa.Column("id", sa.Uuid(), nullable=False),
+        sa.Column("tenant_id", sa.Uuid(), nullable=False),
+        sa.Column("schedule_id", sa.Uuid(), nullable=False),
+        sa.Column("start_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("end_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("mode", sa.String(), nullable=False),
+        sa.Column("total", sa.Integer(), nullable=False),
+        sa.Column("created_by_id", sa.Uuid(), nullable=True),
+        sa.Column("stopped_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("created_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
+        sa.CheckConstraint("mode IN ('missing', 'rerun')", name=op.f("ck_backfill_mode")),
+        sa.ForeignKeyConstraint(
+            ["tenant_id", "schedule_id"],
+            ["schedule.tenant_id", "schedule.id"],
+            name="fk_backfill_schedule",
+            ondelete="CASCADE",
+        ),
+        sa.ForeignKeyConstraint(
+            ["created_by_id"], ["user_account.id"], name=op.f("fk_backfill_created_by_id"), ondelete="SET NULL"
+        ),
+        sa.ForeignKeyConstraint(["tenant_id"], ["tenant.id"], name=op.f("fk_backfill_tenant_id"), ondelete="CASCADE"),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_backfill")),
+    )
+    op.create_index("ix_backfill_schedule_id", "backfill", ["schedule_id", sa.literal_column("id DESC")])
+
     for sentence in (walls.FUNCTIONS, *(walls.raise_wall(table, rows) for table, rows in WALLS.items()), RECORDS):
         op.execute(sentence)
 
@@ -546,7 +593,7 @@ def downgrade() -> None:
     op.drop_index("ix_delivery_run_id_state", table_name="delivery")
     op.drop_table("delivery")
     op.drop_index("ix_run_tenant_id_state_id", table_name="run")
-    op.drop_index("ix_run_tenant_id_id", table_name="run")
+    op.drop_index("ix_run_schedule_id_active", table_name="run")
     op.drop_index("ix_run_schedule_id", table_name="run")
     op.drop_index("ix_run_ready", table_name="run", postgresql_where=sa.text("state = 'ready'"))
     op.drop_index("ix_run_lease", table_name="run", postgresql_where=sa.text("state IN ('admitted', 'running')"))
@@ -557,6 +604,7 @@ def downgrade() -> None:
         postgresql_where=sa.text("state IN ('admitted', 'ready', 'retrying', 'running', 'scheduled')"),
     )
     op.drop_table("run")
+    op.drop_table("backfill")
     op.drop_table("schedule_revision")
     op.drop_table("occurrence")
     op.drop_index("ix_web_session_user_id", table_name="web_session")
@@ -567,7 +615,8 @@ def downgrade() -> None:
     op.drop_table("tenant_root")
     op.drop_table("mail_pace")
     op.drop_table("tenant_load")
-    op.drop_index("ix_schedule_tenant_id_id", table_name="schedule")
+    op.drop_index("ix_schedule_paused_until", table_name="schedule")
+    op.drop_index("ix_schedule_tenant_id_next_at", table_name="schedule")
     op.drop_index(
         "ix_schedule_next_at",
         table_name="schedule",
