@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import time
 from datetime import timedelta
 from typing import Any, Literal
@@ -148,4 +149,34 @@ class Tell(JobType):
 
     def run(self, ctx: RunContext, params: Params) -> Result:
         ctx.log("warning", f"It is {params.secret.get_secret_value()}.")
+        return None
+
+
+@register
+class Quiet(JobType):
+    """Says that it started, and then does nothing with the database."""
+
+    Params = SleepParams
+
+    key = "test.quiet"
+    label = "Quiet"
+
+    def run(self, ctx: RunContext, params: SleepParams) -> Result:
+        ctx.log("info", STARTED)
+        time.sleep(params.seconds)
+        return None
+
+
+@register
+class KilledOnce(JobType):
+    """Is killed in its first attempt."""
+
+    key = "test.killed_once"
+    label = "Killed once"
+    idempotent = True
+
+    def run(self, ctx: RunContext, params: Any) -> Result:
+        if ctx.attempt == 1:
+            os.kill(os.getpid(), signal.SIGKILL)
+        leave_effect(ctx)
         return None

@@ -1,0 +1,112 @@
+"""Servers and processes go away in the middle of the work: no run is lost, and none is doubled."""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+import pytest
+import redis
+
+from dashboard.core.tenancy import Tenant
+from tests.chaos.conftest import Site
+from tests.factories.ledger import enqueue_runs, load_of, run_of, states_of, timeline_of
+from tests.processes import RunningProcess, wait_until
+from tests.worker.ledger_probes import AGAIN, effects_of, job, starts_of, until, until_started
+
+pytestmark = pytest.mark.xdist_group("chaos")
+
+
+def until_all_succeeded(site: Site, runs: list[UUID], *processes: RunningProcess, deadline: float = 30.0) -> None:
+    wait_until(
+        lambda: set(states_of(site.app, runs)) == {"succeeded"},
+        deadline,
+        lambda: f"{sorted(states_of(site.app, runs))}\n" + "\n".join(process.output() for process in processes),
+    )
+
+
+def assert_nothing_is_held(site: Site, tenant: Tenant) -> None:
+    load = load_of(site.app, tenant)
+    assert (load.ready, load.running) == (0, 0)
+
+
+@pytest.mark.parametrize("violently", [False, True], ids=["stopped", "killed"])
+def test_postgres_goes_and_comes_back_under_running_jobs(site: Site, violently: bool) -> None:
+    tenant = site.tenant("acme")
+    beat, worker = site.start_beat(), site.start_worker()
+    (long,) = enqueue_runs(site.app, tenant, **job("sleep_once", seconds=8))
+    (ends_meanwhile,) = enqueue_runs(site.app, tenant, **job("quiet", seconds=1))
+    until_started(site.app, long, beat, worker)
+    until_started(site.app, ends_meanwhile, beat, worker)
+    if violently:
+        site.postgres.kill()
+    else:
+        site.postgres.stop()
+    worker.wait_for("outcome_not_written_yet")
+    worker.wait_for("leases_not_renewed")
+    beat.wait_for("database_is_away")
+    site.postgres.start()
+    (after,) = enqueue_runs(site.app, tenant, **job("sleep_once"))
+    until_all_succeeded(site, [long, ends_meanwhile, after], beat, worker)
+    assert [starts_of(site.app, run_id) for run_id in (long, ends_meanwhile, after)] == [1, 1, 1]
+    assert effects_of(site.app, long) == 1
+    assert_nothing_is_held(site, tenant)
+
+
+def test_valkey_is_killed_and_forgets_everything(site: Site) -> None:
+    tenant = site.tenant("acme")
+    beat, worker = site.start_beat(), site.start_worker()
+    runs = enqueue_runs(site.app, tenant, 40, **job("sleep_once", seconds=0.2))
+    wait_until(lambda: "succeeded" in states_of(site.app, runs))
+    site.valkey.kill()
+    beat.wait_for("broker_is_away")
+    site.valkey.start()
+    until_all_succeeded(site, runs, beat, worker)
+    assert {effects_of(site.app, run_id) for run_id in runs} == {1}
+    assert max(run_of(site.app, run_id).fence for run_id in runs) <= 4
+    assert_nothing_is_held(site, tenant)
+
+
+def test_the_broker_is_flushed(site: Site) -> None:
+    tenant = site.tenant("acme")
+    beat, worker = site.start_beat(), site.start_worker()
+    runs = enqueue_runs(site.app, tenant, 40, **job("sleep_once", seconds=0.2))
+    wait_until(lambda: "succeeded" in states_of(site.app, runs))
+    with redis.Redis.from_url(site.valkey.url()) as client:
+        client.flushall()
+    until_all_succeeded(site, runs, beat, worker)
+    assert {effects_of(site.app, run_id) for run_id in runs} == {1}
+
+
+def test_the_only_beat_is_killed_and_another_takes_its_place(site: Site) -> None:
+    tenant = site.tenant("acme")
+    beat, worker = site.start_beat(), site.start_worker()
+    runs = enqueue_runs(site.app, tenant, 40, **job("sleep_once", seconds=0.1))
+    wait_until(lambda: "succeeded" in states_of(site.app, runs))
+    beat.kill_group()
+    heir = site.start_beat()
+    until_all_succeeded(site, runs, heir, worker)
+    assert {effects_of(site.app, run_id) for run_id in runs} == {1}
+
+
+def test_processes_that_start_before_their_servers_wait_and_say_so(site: Site) -> None:
+    tenant = site.tenant("acme")
+    (run_id,) = enqueue_runs(site.app, tenant, **job("sleep_once"))
+    site.postgres.stop()
+    site.valkey.stop()
+    beat = site.start_beat()
+    worker = site.start_early_worker()
+    worker.wait_for("Cannot connect to redis://")
+    beat.wait_for("broker_is_away")
+    beat.wait_for("database_is_away")
+    site.valkey.start()
+    site.postgres.start()
+    until_all_succeeded(site, [run_id], beat, worker, deadline=40)
+    assert timeline_of(site.app, run_id).count("running") == 1
+
+
+def test_a_killed_child_of_the_pool_gives_its_run_back_at_once(site: Site) -> None:
+    tenant = site.tenant("acme")
+    beat, worker = site.start_beat(), site.start_worker(concurrency=2)
+    (run_id,) = enqueue_runs(site.app, tenant, **job("killed_once"), **AGAIN)
+    run = until(site.app, run_id, "succeeded", beat, worker)
+    assert run.attempt == 2
