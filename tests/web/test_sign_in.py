@@ -183,6 +183,12 @@ def test_the_cookie_is_hidden_from_scripts_and_other_sites(app: Dashboard, acme:
     assert "Path=/;" in line + ";"
 
 
+def test_no_cache_keeps_what_a_person_saw(app: Dashboard, acme: Tenant, people: People) -> None:
+    answer = sign_in(app, acme, "alice@acme.test").get("/sessions")
+    assert "no-store" in answer.headers["Cache-Control"]
+    assert "Cookie" in answer.headers["Vary"]
+
+
 def test_only_a_hash_of_the_token_is_kept(app: Dashboard, acme: Tenant, people: People) -> None:
     token = cookie(sign_in(app, acme, "alice@acme.test"))
     with app.app_context(), system_scope("test") as session:
