@@ -14,7 +14,8 @@ from zoneinfo import ZoneInfo
 import click
 from flask import current_app
 from flask.cli import AppGroup
-from sqlalchemy.exc import OperationalError
+from psycopg.errors import UndefinedColumn, UndefinedTable
+from sqlalchemy.exc import OperationalError, ProgrammingError
 
 from dashboard.core import formats
 from dashboard.core.errors import InvalidInput, StationmasterError
@@ -47,6 +48,10 @@ def told_errors() -> Iterator[None]:
     except OperationalError as error:
         reason = str(error.orig or error).strip().splitlines()[-1]
         raise click.ClickException(f"The database does not answer: {reason}") from error
+    except ProgrammingError as error:
+        if not isinstance(error.orig, (UndefinedTable, UndefinedColumn)):
+            raise
+        raise click.ClickException("The database has not the schema of this release. Run: flask db upgrade") from error
 
 
 class CommandGroup(AppGroup):
@@ -81,7 +86,12 @@ def print_record(record: Row, *, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(record, default=_plain, indent=2))
     else:
-        _print_table([[(name if name.isupper() else name.replace("_", " ")) + ":", _cell(value)] for name, value in record.items()])
+        _print_table(
+            [
+                [(name if name.isupper() else name.replace("_", " ")) + ":", _cell(value)]
+                for name, value in record.items()
+            ]
+        )
 
 
 def print_done(sentence: str, record: Row, *, as_json: bool) -> None:

@@ -87,8 +87,8 @@ def _move(record: TenantRecord, url: str) -> None:
 
 def _point_mail(session: Session, record: TenantRecord, wanted: Mapping[str, Any]) -> None:
     """Lead its mail to the local catcher, unless somebody gave it a mail server of its own."""
-    query = sa.select(TenantSetting.key, TenantSetting.value).where(TenantSetting.tenant_id == record.id)
-    given: dict[str, Any] = dict(session.execute(query).tuples().all())
+    settings = session.scalars(sa.select(TenantSetting).where(TenantSetting.tenant_id == record.id))
+    given = {setting.key: setting.value for setting in settings}
     if given.get("SMTP_HOST", LOOPBACK) != LOOPBACK:
         return
     for key, value in wanted.items():

@@ -57,8 +57,8 @@ class DemoTenant:
 
 
 def mail(to: str, subject: str, *lines: str) -> dict[str, Any]:
-    """Return the parameters of a mail."""
-    return {"to": to, "subject": subject, "body": "\n\n".join(lines)}
+    """Return the parameters of a mail, its text in Markdown, with a button that leads to the runs."""
+    return {"to": [to], "subject": subject, "body": "\n\n".join(lines), "link": "/runs"}
 
 
 WELL = ("succeeded",)
@@ -87,7 +87,7 @@ ACME = DemoTenant(
             params=mail(
                 "floor@acme.example",
                 "Good morning, Acme",
-                "Here is what the day brings: three deliveries before noon, and the stocktaking at four.",
+                "Here is what **today** brings: three deliveries before noon, and the stocktaking at four.",
             ),
             cron="0 9 * * 1-5",
             past=WELL * 8,
