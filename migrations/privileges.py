@@ -16,6 +16,7 @@ APP_TABLES: dict[str, str] = {
     "audit_entry": ADD,
     "schedule": EDIT,
     "schedule_revision": ADD,
+    "backfill": EDIT,
     "occurrence": EDIT,
     "run": EDIT,
     "run_event": ADD,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import cache
 from zoneinfo import ZoneInfo
 
@@ -54,6 +54,7 @@ def register(app: Flask) -> None:
         local_clock=local_clock,
         local_date=local_date,
         ago=ago,
+        wall_time=wall_time,
         duration=formats.duration,
         number=formats.number,
         percent=formats.percent,
@@ -95,6 +96,12 @@ def ago(moment: datetime | None) -> Markup:
         return _nothing()
     local = moment.astimezone(display_zone())
     return _time(local, formats.relative(moment, utc_now()), counting=True)
+
+
+def wall_time(moment: datetime, minutes_later: int = 0) -> str:
+    """Write a moment as the tenant's forms read it: 2026-11-25T09:14, in the tenant's zone."""
+    local = (moment + timedelta(minutes=minutes_later)).astimezone(ZoneInfo(current_app.config["TIMEZONE"]))
+    return f"{local:%Y-%m-%dT%H:%M}"
 
 
 def display_zone() -> ZoneInfo:

@@ -21,6 +21,7 @@ from dashboard.core.tenancy import require_binding
 from dashboard.runs.board import Tab
 from dashboard.runs.models import Run
 from dashboard.schedules.actions import recurrence
+from dashboard.schedules.backfills import Progress, backfills_of
 from dashboard.schedules.models import Occurrence, Schedule, ScheduleRevision
 from dashboard.schedules.notes import ClockChange
 from dashboard.schedules.recurrence import Fire, Recurrence, RecurrenceError, clock_changes
@@ -189,6 +190,7 @@ class SchedulePage:
     runs: Sequence[Run]
     occurrences: Sequence[Occurrence]
     decided: Mapping[datetime, Occurrence]
+    backfills: Sequence[Progress]
     owner: str
     paused_by: str
 
@@ -216,6 +218,7 @@ def schedule_page(schedule_id: UUID) -> SchedulePage | None:
         runs=db.session.scalars(runs).all(),
         occurrences=db.session.scalars(skips).all(),
         decided=decided_ahead(schedule, utc_now()),
+        backfills=backfills_of(schedule),
         owner=names.get(schedule.owner_id, "") if schedule.owner_id else "",
         paused_by=names.get(schedule.paused_by_id, "") if schedule.paused_by_id else "",
     )

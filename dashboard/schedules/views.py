@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from uuid import UUID, uuid4
 from zoneinfo import ZoneInfo
@@ -15,12 +15,14 @@ from dashboard.core.clock import utc_now
 from dashboard.core.errors import InvalidInput, Refused
 from dashboard.core.htmx import Live, fragment_or_page, see_other, uncached, unchanged
 from dashboard.runs.board import duration_of, panel_version
-from dashboard.schedules import actions, single_fires
+from dashboard.schedules import actions, backfills, single_fires
 from dashboard.schedules.board import schedule_history, schedule_page, schedules_board
 from dashboard.schedules.editor import bp
 from dashboard.schedules.models import Schedule
 
 __all__ = ["bp"]
+
+BACKFILL_MODES = (("missing", "Only what has not run"), ("rerun", "All of it again"))
 
 
 @bp.get("")
@@ -104,6 +106,38 @@ def move_fire(schedule_id: UUID) -> ResponseReturnValue:
     return _act(schedule_id, lambda schedule: single_fires.move(schedule, nominal, to), "Moved this one fire.")
 
 
+@bp.get("/<uuid:schedule_id>/backfills/new")
+@requires(Action.START_RUN)
+def new_backfill(schedule_id: UUID) -> ResponseReturnValue:
+    """Choose a range of the past, and see what making up for it would run."""
+    return _backfill_page(actions.get(schedule_id) or abort(404), request.args)
+
+
+@bp.post("/<uuid:schedule_id>/backfills")
+@requires(Action.START_RUN)
+def create_backfill(schedule_id: UUID) -> ResponseReturnValue:
+    """Put the runs of the range into the ledger."""
+    schedule = actions.get(schedule_id) or abort(404)
+    try:
+        start, end, mode = _range(request.form)
+        backfill = backfills.create(schedule, start, end, mode)
+    except InvalidInput as error:
+        return _backfill_page(schedule, request.form, errors=error.errors)
+    except Refused as refusal:
+        return _backfill_page(schedule, request.form, errors={"": str(refusal)})
+    flash(f"Making up for {backfill.total:,} fires, one after the other, behind everything else.", "ok")
+    return see_other(url_for("schedules.show", schedule_id=schedule_id))
+
+
+@bp.post("/<uuid:schedule_id>/backfills/<uuid:backfill_id>/stops")
+@requires(Action.CANCEL_RUN)
+def stop_backfill(schedule_id: UUID, backfill_id: UUID) -> ResponseReturnValue:
+    """Cancel what of a backfill has not run yet."""
+    stopped = backfills.stop(backfills.get(backfill_id) or abort(404))
+    flash(f"Stopped. {stopped:,} runs were cancelled.", "ok")
+    return see_other(url_for("schedules.show", schedule_id=schedule_id))
+
+
 @bp.post("/<uuid:schedule_id>/pauses")
 @requires(Action.PAUSE_SCHEDULE)
 def pause(schedule_id: UUID) -> ResponseReturnValue:
@@ -144,6 +178,31 @@ def _act(schedule_id: UUID, act: Callable[[Schedule], None], done: str) -> Respo
     except Refused as refusal:
         flash(str(refusal), "warn")
     return see_other(url_for("schedules.show", schedule_id=schedule_id))
+
+
+def _backfill_page(
+    schedule: Schedule, typed: Mapping[str, str], *, errors: dict[str, str] | None = None
+) -> ResponseReturnValue:
+    """Render the form; with a whole range in it, also what it would run."""
+    errors = errors or {}
+    wanted = None
+    if not errors and typed.get("start") and typed.get("end"):
+        try:
+            wanted = backfills.estimate(schedule, *_range(typed))
+        except InvalidInput as error:
+            errors = error.errors
+    page = render_template(
+        "schedules/backfill.html", schedule=schedule, typed=typed, errors=errors, wanted=wanted, modes=BACKFILL_MODES
+    )
+    return uncached(current_app.make_response((page, 422 if errors else 200)))
+
+
+def _range(typed: Mapping[str, str]) -> tuple[datetime, datetime, backfills.Mode]:
+    moments = {name: local_moment(typed.get(name, "")) for name in ("start", "end")}
+    missing = {name: "Give a date and a time." for name, moment in moments.items() if moment is None}
+    if missing or moments["start"] is None or moments["end"] is None:
+        raise InvalidInput(missing)
+    return moments["start"], moments["end"], "rerun" if typed.get("mode") == "rerun" else "missing"
 
 
 def _instant() -> datetime:

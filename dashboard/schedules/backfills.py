@@ -1,0 +1,224 @@
+"""Make up for a range of the past: what would run, its runs, and how far they are.
+
+A backfill's runs wait for one another and go behind everything else. Each of its instants is an occurrence of its own
+(`backfill:<id>:<nominal>`), so that doing it twice is doing it once.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from itertools import islice
+from typing import Literal
+from uuid import UUID
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Session
+
+from dashboard.audit.actions import record
+from dashboard.core.clock import database_now
+from dashboard.core.errors import InvalidInput, Refused
+from dashboard.core.ids import new_id
+from dashboard.core.orm import db
+from dashboard.core.tenancy import require_binding
+from dashboard.jobs.registry import JobType, UnknownJobType, job_type
+from dashboard.runs.ledger import RunRequest, cancel, enqueue_all
+from dashboard.runs.models import Run
+from dashboard.runs.states import ACTIVE_STATES, PROBLEM_STATES, SUCCEEDED
+from dashboard.schedules.actions import recurrence
+from dashboard.schedules.launching import request_for
+from dashboard.schedules.models import Backfill, Occurrence, Schedule
+
+MOST = 10_000
+LAST_PRIORITY = -100
+LISTED = 20
+SAMPLE = 20
+
+Mode = Literal["missing", "rerun"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """What a backfill would run; `seconds` is how long, by the schedule's last runs, or None without any."""
+
+    instants: Sequence[datetime]
+    already: int
+    seconds: float | None
+
+    @property
+    def listed(self) -> Sequence[datetime]:
+        return self.instants[:LISTED]
+
+
+def estimate(schedule: Schedule, start: datetime, end: datetime, mode: Mode) -> Plan:
+    """Return what a backfill of [start, end] would run. Raises InvalidInput for a range that cannot be made up for.
+
+    "missing" leaves out the instants that have run; "rerun" takes them all.
+    """
+    _check_range(start, end, database_now(db.session()))
+    before = start - (datetime.resolution * 1_000_000)
+    named = list(islice(recurrence(schedule).between(before, end), MOST + 1))
+    if len(named) > MOST:
+        raise InvalidInput({"end": f"These are more than {MOST:,} runs. Choose a shorter range."})
+    done = _have_run(schedule, start, end) if mode == "missing" else set()
+    instants = [at for at in named if at not in done]
+    typical = _typical_seconds(schedule)
+    return Plan(
+        instants=instants,
+        already=len(named) - len(instants),
+        seconds=None if typical is None else typical * len(instants),
+    )
+
+
+def create(schedule: Schedule, start: datetime, end: datetime, mode: Mode) -> Backfill:
+    """Put the runs of a range into the ledger. Raises InvalidInput, or Refused if there is nothing to run."""
+    session = db.session()
+    session.refresh(schedule, with_for_update=True)
+    if schedule.archived_at is not None:
+        raise Refused("This schedule is archived. Restore it first.")
+    try:
+        kind = job_type(schedule.job_type)
+    except UnknownJobType as error:
+        raise Refused(f"{error} Edit the schedule first.") from error
+    wanted = estimate(schedule, start, end, mode)
+    if not wanted.instants:
+        raise Refused("Everything in this range has run. Choose “run all of it again” to run it once more.")
+    binding = require_binding()
+    backfill = Backfill(
+        schedule_id=schedule.id,
+        start_at=start,
+        end_at=end,
+        mode=mode,
+        total=len(wanted.instants),
+        created_by_id=binding.actor.id if binding.actor.kind == "user" else None,
+    )
+    session.add(backfill)
+    session.flush()
+    _enqueue(session, schedule, kind, backfill, wanted.instants)
+    _commit(session, "schedule.backfill", schedule, backfill)
+    return backfill
+
+
+def stop(backfill: Backfill) -> int:
+    """Cancel what of a backfill still waits, and ask what runs to stop; return how many. What has run stays."""
+    session = db.session()
+    active = sa.select(Run).where(_of(backfill), Run.state.in_(ACTIVE_STATES)).with_for_update()
+    runs = session.scalars(active).all()
+    actor = require_binding().actor
+    for run in runs:
+        cancel(session, run, note="Its backfill was stopped.", actor=actor)
+    backfill.stopped_at = database_now(session)
+    schedule = session.get_one(Schedule, backfill.schedule_id)
+    _commit(session, "schedule.stop_backfill", schedule, backfill)
+    return len(runs)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Progress:
+    """How far a backfill is."""
+
+    backfill: Backfill
+    succeeded: int
+    failed: int
+    active: int
+
+    @property
+    def ended(self) -> int:
+        return self.backfill.total - self.active
+
+    @property
+    def note(self) -> str:
+        failed = f", {self.failed:,} failed" if self.failed else ""
+        return f"{self.ended:,} of {self.backfill.total:,}{failed}"
+
+
+def backfills_of(schedule: Schedule, most: int = 5) -> list[Progress]:
+    """Return the schedule's last backfills with their progress, newest first."""
+    query = sa.select(Backfill).where(Backfill.schedule_id == schedule.id).order_by(Backfill.id.desc()).limit(most)
+    return [_progress(backfill) for backfill in db.session.scalars(query)]
+
+
+def get(backfill_id: UUID) -> Backfill | None:
+    """Return the bound tenant's backfill, or None."""
+    return db.session.get(Backfill, backfill_id)
+
+
+def _check_range(start: datetime, end: datetime, now: datetime) -> None:
+    if end <= start:
+        raise InvalidInput({"end": "Choose an end after the start."})
+    if end > now:
+        raise InvalidInput({"end": "A backfill makes up for the past. Choose an end that has passed."})
+
+
+def _have_run(schedule: Schedule, start: datetime, end: datetime) -> set[datetime]:
+    query = sa.select(Occurrence.nominal).where(
+        Occurrence.schedule_id == schedule.id, Occurrence.decision == "run", Occurrence.nominal.between(start, end)
+    )
+    return {at for at in db.session.scalars(query) if at is not None}
+
+
+def _typical_seconds(schedule: Schedule) -> float | None:
+    lasted = sa.extract("epoch", Run.finished_at - Run.started_at).label("lasted")
+    last = (
+        sa.select(lasted)
+        .where(Run.schedule_id == schedule.id, Run.state == SUCCEEDED)
+        .order_by(Run.id.desc())
+        .limit(SAMPLE)
+        .subquery()
+    )
+    median = db.session.scalar(sa.select(sa.func.percentile_cont(0.5).within_group(last.c.lasted)))
+    return None if median is None else float(median)
+
+
+def _enqueue(
+    session: Session, schedule: Schedule, kind: JobType, backfill: Backfill, instants: Sequence[datetime]
+) -> None:
+    occurrences = [_occurrence(schedule, backfill, at) for at in instants]
+    session.add_all(occurrences)
+    session.flush()
+    enqueue_all(session, [_request(schedule, kind, backfill, occurrence) for occurrence in occurrences])
+
+
+def _occurrence(schedule: Schedule, backfill: Backfill, at: datetime) -> Occurrence:
+    return Occurrence(
+        id=new_id(),
+        schedule_id=schedule.id,
+        occurrence=f"backfill:{backfill.id}:{at.isoformat()}",
+        nominal=at,
+        nominal_local=f"{at:%Y-%m-%d %H:%M:%S} UTC",
+        decision="run",
+        rev=schedule.rev,
+    )
+
+
+def _request(schedule: Schedule, kind: JobType, backfill: Backfill, occurrence: Occurrence) -> RunRequest:
+    request = request_for(schedule, occurrence, kind, not_before=None, actor=require_binding().actor, lane="bulk")
+    return replace(request, priority=LAST_PRIORITY, concurrency_key=_key(backfill), expires_at=None)
+
+
+def _key(backfill: Backfill) -> str:
+    return f"backfill:{backfill.id}"
+
+
+def _of(backfill: Backfill) -> sa.ColumnElement[bool]:
+    return sa.and_(Run.schedule_id == backfill.schedule_id, Run.concurrency_key == _key(backfill))
+
+
+def _progress(backfill: Backfill) -> Progress:
+    number = sa.func.count().label("number")
+    rows = db.session.execute(sa.select(Run.state, number).where(_of(backfill)).group_by(Run.state))
+    counts = Counter({row.state: row.number for row in rows})
+    return Progress(
+        backfill=backfill,
+        succeeded=counts[SUCCEEDED],
+        failed=sum(counts[state] for state in PROBLEM_STATES),
+        active=sum(counts[state] for state in ACTIVE_STATES),
+    )
+
+
+def _commit(session: Session, action: str, schedule: Schedule, backfill: Backfill) -> None:
+    details = {"backfill": str(backfill.id), "mode": backfill.mode, "total": backfill.total}
+    record(session, action, subject=("schedule", schedule.id, schedule.name), details=details)
+    session.commit()

@@ -1,0 +1,114 @@
+"""Making up for the past: preview, only what is missing, progress, stop."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+from dashboard.app import Dashboard
+from dashboard.core.orm import system_scope
+from dashboard.core.tenancy import Tenant
+from dashboard.runs.models import Run
+from dashboard.schedules.models import Backfill, Schedule
+from tests.factories import make_user
+from tests.factories.job_types import Echo
+from tests.factories.schedules import make_schedule
+from tests.signing_in import Browser, sign_in
+
+MIDNIGHT = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+
+
+@pytest.fixture
+def operator(app: Dashboard, acme: Tenant) -> Browser:
+    make_user(app, "olivia@acme.test", roles={acme.id: "operator"})
+    return sign_in(app, acme, "olivia@acme.test")
+
+
+@pytest.fixture
+def hourly(app: Dashboard, acme: Tenant) -> Schedule:
+    return make_schedule(
+        app, acme, job_type=Echo.key, params={"word": "hi"}, kind="cron", crons=["0 * * * *"], every_seconds=None
+    )
+
+
+def days_back(start: float, end: float, **more: str) -> dict[str, str]:
+    moments = {"start": MIDNIGHT - timedelta(days=start), "end": MIDNIGHT - timedelta(days=end, minutes=1)}
+    return {**{name: f"{moment:%Y-%m-%dT%H:%M}" for name, moment in moments.items()}, **more}
+
+
+def all_of(app: Dashboard, model: type[Any]) -> list[Any]:
+    with app.app_context(), system_scope("test") as session:
+        return list(session.scalars(sa.select(model).order_by(model.id)))
+
+
+def test_the_preview_counts_and_lists_and_runs_nothing(app: Dashboard, operator: Browser, hourly: Schedule) -> None:
+    page = operator.get(f"/schedules/{hourly.id}/backfills/new", query_string=days_back(2, 1)).text
+    assert "Start 24 runs" in page
+    assert "and 4 more" in page
+    assert all_of(app, Run) == []
+
+
+def test_a_backfill_runs_each_fire_behind_everything_else(app: Dashboard, operator: Browser, hourly: Schedule) -> None:
+    operator.post(f"/schedules/{hourly.id}/backfills", data=days_back(2, 1))
+    runs = all_of(app, Run)
+    assert len(runs) == 24
+    assert {(run.lane, run.priority < 0, run.concurrency_key) for run in runs} == {
+        ("bulk", True, f"backfill:{all_of(app, Backfill)[0].id}")
+    }
+    assert all_of(app, Schedule)[0].next_at == hourly.next_at
+
+
+def test_twice_is_once_unless_a_rerun_is_asked_for(app: Dashboard, operator: Browser, hourly: Schedule) -> None:
+    operator.post(f"/schedules/{hourly.id}/backfills", data=days_back(2, 1))
+    again = operator.post(f"/schedules/{hourly.id}/backfills", data=days_back(3, 1))
+    assert again.status_code == 303
+    assert len(all_of(app, Run)) == 48
+    nothing = operator.post(f"/schedules/{hourly.id}/backfills", data=days_back(2, 1))
+    assert nothing.status_code == 422
+    assert "Everything in this range has run" in nothing.text
+    operator.post(f"/schedules/{hourly.id}/backfills", data=days_back(2, 1, mode="rerun"))
+    assert len(all_of(app, Run)) == 72
+
+
+def test_stopping_cancels_what_waits(app: Dashboard, operator: Browser, hourly: Schedule) -> None:
+    operator.post(f"/schedules/{hourly.id}/backfills", data=days_back(2, 1))
+    (backfill,) = all_of(app, Backfill)
+    assert "0 of 24" in operator.get(f"/schedules/{hourly.id}").text
+    operator.post(f"/schedules/{hourly.id}/backfills/{backfill.id}/stops")
+    assert {run.state for run in all_of(app, Run)} == {"cancelled"}
+    assert "24 of 24, stopped" in operator.get(f"/schedules/{hourly.id}").text
+
+
+@pytest.mark.parametrize(
+    ("typed", "sentence"),
+    [
+        (days_back(1, 2), "Choose an end after the start"),
+        (days_back(1, -2), "A backfill makes up for the past"),
+        (days_back(900, 1), "These are more than 10,000 runs"),
+        ({"start": "then", "end": "now"}, "Give a date and a time"),
+    ],
+    ids=["backwards", "future", "too many", "unreadable"],
+)
+def test_a_range_that_cannot_be_made_up_for_is_told(
+    app: Dashboard, operator: Browser, hourly: Schedule, typed: dict[str, str], sentence: str
+) -> None:
+    response = operator.post(f"/schedules/{hourly.id}/backfills", data=typed)
+    assert response.status_code == 422
+    assert sentence in response.text
+    assert all_of(app, Run) == []
+
+
+def test_another_tenants_backfill_cannot_be_stopped(
+    app: Dashboard, operator: Browser, globex: Tenant, hourly: Schedule
+) -> None:
+    foreign = make_schedule(app, globex, job_type=Echo.key)
+    with app.app_context(), system_scope("test") as session:
+        backfill = Backfill(
+            tenant_id=globex.id, schedule_id=foreign.id, start_at=MIDNIGHT, end_at=MIDNIGHT, mode="missing", total=1
+        )
+        session.add(backfill)
+        session.flush()
+    assert operator.post(f"/schedules/{hourly.id}/backfills/{backfill.id}/stops").status_code == 404
