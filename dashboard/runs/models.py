@@ -66,9 +66,9 @@ class Run(Identified, Created, TenantOwned, Base):
         sa.Index("ix_run_active", "tenant_id", "id", postgresql_where=sa.text(f"state IN ({_ACTIVE})")),
     )
 
-    schedule_id: Mapped[UUID | None]
-    occurrence_id: Mapped[UUID | None]
-    parent_id: Mapped[UUID | None]
+    schedule_id: Mapped[UUID | None] = mapped_column(sa.Uuid)
+    occurrence_id: Mapped[UUID | None] = mapped_column(sa.Uuid)
+    parent_id: Mapped[UUID | None] = mapped_column(sa.Uuid)
     name: Mapped[str]
     job_type: Mapped[str]
     job_version: Mapped[int] = mapped_column(server_default="1")
