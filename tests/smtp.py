@@ -104,7 +104,8 @@ class _Controller(Controller):
         self, server: MailServerForTests, *, password: str, certificate: ssl.SSLContext | None, starttls: bool
     ) -> None:
         tls = None if starttls else certificate
-        super().__init__(_Handler(server), hostname=HOST, port=server.port, ssl_context=tls, server_hostname=HOST)
+        handler = _Handler(server, sign_in=bool(password))
+        super().__init__(handler, hostname=HOST, port=server.port, ssl_context=tls, server_hostname=HOST)
         self.script = server
         self.password = password
         self.certificate = certificate if starttls else None
@@ -116,7 +117,6 @@ class _Controller(Controller):
             hostname="mail.test",
             tls_context=self.certificate,
             require_starttls=self.certificate is not None,
-            auth_required=bool(self.password),
             auth_require_tls=False,
             authenticator=self._authenticate,
         )
@@ -158,12 +158,15 @@ class _Protocol(SMTP):
 
 
 class _Handler:
-    def __init__(self, script: MailServerForTests) -> None:
+    def __init__(self, script: MailServerForTests, *, sign_in: bool) -> None:
         self.script = script
+        self.sign_in = sign_in
 
     async def handle_MAIL(  # noqa: N802 - aiosmtpd names it
-        self, server: SMTP, _session: Session, envelope: Envelope, address: str, _options: list[str]
+        self, server: SMTP, session: Session, envelope: Envelope, address: str, _options: list[str]
     ) -> str:
+        if self.sign_in and not session.authenticated:
+            return "530 5.7.0 Authentication required"
         if self.script._breaks_at("", "MAIL"):
             _hang_up(server)
         envelope.mail_from = address

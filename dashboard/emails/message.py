@@ -14,6 +14,7 @@ from config.settings import Settings
 from dashboard.core.clock import utc_now
 from dashboard.core.links import page_url
 from dashboard.core.security import is_page
+from dashboard.core.tenancy import Tenant
 from dashboard.emails import board, delivery, rendering
 from dashboard.emails.addresses import MOST_RECIPIENTS, Recipients, is_plain_line
 from dashboard.emails.composition import Sender, compose, sender_of
@@ -98,7 +99,7 @@ class EmailMessage(JobType):
     def run(self, ctx: RunContext, params: Params) -> Result:
         """Send what is left to send, and return how many mails are in which state."""
         settings: Settings = current_app.extensions["settings"]
-        server = mail_server(ctx, settings)
+        server = mail_server(ctx.tenant, ctx.config, settings)
         sender = sender_of(ctx.config["MAIL_SENDER"], ctx.config["MAIL_REPLY_TO"])
         mail, values = _prepared(ctx, params)
         delivery.freeze_audience(ctx.run_id, params.to, domain=ctx.tenant.roots[0].host)
@@ -117,9 +118,8 @@ class EmailMessage(JobType):
         return Markup(render_template("emails/_deliveries.html", deliveries=board.of_run(run_id)))  # noqa: S704
 
 
-def mail_server(ctx: RunContext, settings: Settings) -> MailServer:
-    """Return the bound tenant's mail server. Raises NoMailServer if it has none."""
-    config = ctx.config
+def mail_server(tenant: Tenant, config: Mapping[str, Any], settings: Settings) -> MailServer:
+    """Return the tenant's mail server from its `config`. Raises NoMailServer if it has none."""
     if not config["SMTP_HOST"]:
         raise NoMailServer
     return MailServer(
@@ -128,7 +128,7 @@ def mail_server(ctx: RunContext, settings: Settings) -> MailServer:
         protection=config["SMTP_TLS"],
         user=config["SMTP_USER"],
         password=config["SMTP_PASSWORD"],
-        our_name=ctx.tenant.roots[0].host,
+        our_name=tenant.roots[0].host,
         allow_private=settings.allow_private_networks,
         timeout=min(LONGEST_WAIT_SECONDS, settings.lease.total_seconds() * SHARE_OF_LEASE),
     )

@@ -67,6 +67,11 @@ class Conversation:
         self.server = server
         self._smtp: smtplib.SMTP | None = None
 
+    def greet(self) -> None:
+        """Connect and sign in, as before a mail. Raises a MailError."""
+        if self._smtp is None:
+            self._smtp = _connected(self.server)
+
     def begin(self, sender: str, recipient: str) -> Verdict | None:
         """Name sender and recipient and ask to hand over the content; None means that the server waits for it.
 
