@@ -8,21 +8,25 @@ import click
 from flask.cli import with_appcontext
 
 from dashboard.core.console import LoneCommand, json_option, print_record
-from dashboard.health.checks import Finding, examine
+from dashboard.health.checks import Finding, examine, failed
+from dashboard.health.mail import mail_servers
 
 WORDS = {"ok": ("ok  ", "green"), "warn": ("WARN", "yellow"), "fail": ("FAIL", "red")}
 
 
 @click.command("doctor", cls=LoneCommand)
+@click.option("--mail", is_flag=True, help="Also sign in to the mail server of each tenant.")
 @json_option
 @with_appcontext
-def doctor(as_json: bool) -> None:
+def doctor(mail: bool, as_json: bool) -> None:
     """Check every part; exit 1 if one is not well, and say what to do.
 
     Checks the database, its roles, walls and migrations, the broker, clocks, time zone rules, workers, beat and
     Flower.
     """
     findings = examine()
+    if mail and not failed(findings, "database") and not failed(findings, "migrations"):
+        findings += mail_servers()
     healthy = all(finding.status != "fail" for finding in findings)
     if as_json:
         print_record({"healthy": healthy, "checks": [asdict(finding) for finding in findings]}, as_json=True)

@@ -22,6 +22,7 @@ from dashboard.runs.models import Run
 from dashboard.tenants.registry import forget_cached
 from tests.factories.runs import make_run
 from tests.factories.schedules import make_schedule
+from tests.servers import PostgresAddress
 from tests.signing_in import visit
 
 PASSWORD = "a few words together"
@@ -187,6 +188,21 @@ def test_the_real_command_ends_with_its_code(environment: dict[str, str], app: D
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (1, "")
     assert "There is no tenant nobody" in done.stderr
+
+
+def test_a_database_without_the_schema_is_said_so(
+    environment: dict[str, str], postgres: PostgresAddress, database: str
+) -> None:
+    name = f"{database}_empty"
+    postgres.create_database(name)
+    try:
+        urls = {"DATABASE_URL": postgres.url("app", name), "SYSTEM_DATABASE_URL": postgres.url("system", name)}
+        command = [sys.executable, "-m", "flask", "--app", "dashboard.wsgi", "tenants", "list"]
+        done = subprocess.run(command, env={**environment, **urls}, capture_output=True, text=True, check=False)
+    finally:
+        postgres.drop_database(name)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "Run: flask db upgrade" in done.stderr
 
 
 def test_every_command_explains_itself_and_answers_programs(app: Dashboard) -> None:

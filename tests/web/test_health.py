@@ -18,10 +18,12 @@ from dashboard.app import Dashboard, create_app
 from dashboard.core.clock import utc_now
 from dashboard.core.orm import db
 from dashboard.core.tenancy import Tenant
+from tests.factories import make_tenant
 from tests.factories.processes import make_process
 from tests.factories.runs import make_run
 from tests.flower import fake_flower
 from tests.servers import PostgresAddress, temporary_postgres, temporary_valkey
+from tests.smtp import mail_server
 
 TOKEN = "a-token-for-prometheus"
 NOWHERE = "http://127.0.0.1:9"
@@ -50,9 +52,9 @@ def database_change(postgres: PostgresAddress, database: str, change: str, back:
             connection.execute(sa.text(back))
 
 
-def examined(app: Dashboard) -> tuple[int, dict[str, list[dict[str, Any]]]]:
+def examined(app: Dashboard, *options: str) -> tuple[int, dict[str, list[dict[str, Any]]]]:
     """Run the doctor; return its exit code, and what it found by part."""
-    result = app.test_cli_runner().invoke(args=["doctor", "--json"])
+    result = app.test_cli_runner().invoke(args=["doctor", "--json", *options])
     found: dict[str, list[dict[str, Any]]] = {}
     for finding in json.loads(result.stdout)["checks"]:
         found.setdefault(finding["part"], []).append(finding)
@@ -239,3 +241,13 @@ def test_the_doctor_sees_a_clock_that_is_wrong(app: Dashboard) -> None:
     assert statuses(examined(app)[1], "clock") == ["ok"]
     with time_machine.travel(utc_now() + timedelta(minutes=1)):
         assert statuses(examined(app)[1], "clock") == ["fail"]
+
+
+def test_the_doctor_greets_each_tenants_mail_server(app: Dashboard) -> None:
+    with mail_server() as server:
+        make_tenant(app, "acme", "http://platform.test/acme", **server.settings())
+        make_tenant(app, "globex", "http://platform.test/globex", **server.settings(SMTP_PORT=9))
+        _, found = examined(app, "--mail")
+    assert statuses(found, "mail") == ["ok", "fail"]
+    assert found["mail"][1]["sentence"].startswith("globex: ")
+    assert server.mails == []
