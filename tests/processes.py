@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import subprocess
 import sys
 import tempfile
@@ -12,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from signal import SIGKILL, SIGTERM, Signals
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -52,13 +52,13 @@ class RunningProcess:
         if text not in self.output():
             raise AssertionError(self._silence(text))
 
-    def send(self, number: signal.Signals) -> None:
+    def signal(self, number: Signals) -> None:
         if self.is_running:
             self.popen.send_signal(number)
 
-    def stop(self, number: signal.Signals = signal.SIGTERM, deadline: float = STOP_SECONDS) -> None:
+    def stop(self, number: Signals = SIGTERM, deadline: float = STOP_SECONDS) -> None:
         """Ask it to end and wait; after `deadline` seconds end it as a crash does."""
-        self.send(number)
+        self.signal(number)
         try:
             self.popen.wait(deadline)
         except subprocess.TimeoutExpired:
@@ -66,13 +66,13 @@ class RunningProcess:
 
     def kill(self) -> None:
         """End it as a crash does (SIGKILL); its children are left to find out by themselves."""
-        self.send(signal.SIGKILL)
+        self.signal(SIGKILL)
         self.popen.wait()
 
     def kill_group(self) -> None:
         """End it and its children as a crash of the machine does."""
         with suppress(ProcessLookupError):
-            os.killpg(self.pid, signal.SIGKILL)
+            os.killpg(self.pid, SIGKILL)
         self.popen.wait()
 
     def _silence(self, text: str) -> str:

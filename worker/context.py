@@ -125,7 +125,7 @@ class TenantTask(Task[Any, Any]):
 
     @property
     def _may_do_without_tenant(self) -> bool:
-        return self.tenantless or self.name.startswith(CELERY_OWN)
+        return self.tenantless or self.name in CELERY_OWN
 
     def _enter_context(self, stack: ExitStack) -> None:
         """Enter what the message brings. Raises what refuses it, after a line in the log."""
@@ -155,10 +155,11 @@ class TenantTask(Task[Any, Any]):
 
     def _refuse(self, refusal: StationmasterError) -> None:
         """Log it, and let the message start nothing: what it would publish could bring no tenant either."""
-        message = self.request
+        message: Any = self.request
         log.warning("message_refused", task=self.name, task_id=message.id, reason=str(refusal))
         if not message.called_directly:
             message.callbacks = message.errbacks = message.chain = message.chord = None
+            message.is_refused = True  # so that its hooks neither run nor refuse it once more
 
 
 class TenantlessTask(TenantTask):
@@ -208,12 +209,14 @@ class TenantCelery(SendingCelery):
 
 
 def _in_context(hook: Callable[..., Any]) -> Callable[..., Any]:
-    """Return the hook for the message's tenant; it is left out, with a line in the log, for a refused message."""
+    """Return the hook as it runs for the message's tenant; it is left out for a message that was refused."""
 
     @wraps(hook)
     def in_context(self: TenantTask, *args: Any, **kwargs: Any) -> Any:
         if flask.has_request_context() and flask.request.environ.get(TASK_ID, ...) == self.request.id:
             return hook(self, *args, **kwargs)
+        if getattr(self.request, "is_refused", False):
+            return None
         with ExitStack() as stack:
             try:
                 self._enter_context(stack)

@@ -18,8 +18,8 @@ from dashboard.core.carriage import HEADER, header_key, pack
 from dashboard.core.errors import NoTenant
 from dashboard.core.tenancy import current_binding
 
-CELERY_OWN = "celery."
-"""Celery's housekeeping tasks (backend_cleanup, chord_unlock) have names that start with it and need no tenant."""
+CELERY_OWN = frozenset({"celery.backend_cleanup", "celery.chord_unlock"})
+"""Celery's own housekeeping needs no tenant; its other tasks (map, starmap, chunks …) run tenants' code."""
 
 
 class SendingTask(Task[Any, Any]):
@@ -57,7 +57,7 @@ class SendingCelery(Celery):
         carried = self._context_here()
         if carried is not None:
             return {**headers, HEADER: carried}
-        if name.startswith(CELERY_OWN):
+        if name in CELERY_OWN:
             return headers
         raise NoTenant(f"{name} was sent with no tenant bound and no tenant header.")
 

@@ -248,6 +248,20 @@ def overrun() -> None:
     time.sleep(60)
 
 
+class BadlyHooked(Task[Any, Any]):
+    """Has a hook that fails."""
+
+    abstract = True
+
+    def on_failure(self, exc: Any, task_id: str, args: Any, kwargs: Any, einfo: Any) -> None:
+        raise RuntimeError("a hook of a plugin's")
+
+
+@shared_task(name="probe.overrun_badly", ignore_result=False, time_limit=1, base=BadlyHooked)
+def overrun_badly() -> None:
+    time.sleep(60)
+
+
 @shared_task(name="probe.die", ignore_result=False, base=Hooked)
 def die() -> None:
     """Be lost with the worker's child process."""

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-import redis
 import sqlalchemy as sa
 from celery import Celery, chain, chord, current_app, group
 from celery.result import AsyncResult
@@ -20,12 +18,9 @@ from dashboard.runs.models import Run
 from tests.factories import make_user
 from tests.processes import RunningProcess, wait_until, worker_process
 from tests.worker import tasks_for_tests as probe
+from tests.worker.expectations import PLUGIN, SECONDS, Notes, got, of_tenant
 
-PLUGIN = "tests.worker.tasks_for_tests"
 POOLS = ("prefork", "threads", "gevent", "solo")
-SECONDS = 20
-
-Notes = Callable[..., list[dict[str, Any]]]
 
 
 @pytest.fixture(scope="module", params=POOLS)
@@ -35,50 +30,6 @@ def worker(
     with worker_process(environment, pool=request.param, plugins=[PLUGIN], concurrency=4) as process:
         yield process
         assert "INTERNAL ERROR" not in process.output()
-
-
-@pytest.fixture
-def celery(app: Dashboard) -> Celery:
-    """The web process's Celery, which only sends."""
-    celery: Celery = app.extensions["celery"]
-    celery.set_default()
-    return celery
-
-
-@pytest.fixture
-def notes(redis_url: str) -> Iterator[Notes]:
-    """Waits for what tasks noted down under a name, in the order of their writing."""
-    with redis.Redis.from_url(redis_url) as client:
-
-        def wait(name: str, count: int) -> list[dict[str, Any]]:
-            key = f"notes:{name}"
-            wait_until(lambda: client.llen(key) >= count, SECONDS, lambda: f"{client.lrange(key, 0, -1)!r}")
-            return [json.loads(line) for line in client.lrange(key, 0, -1)]
-
-        yield wait
-        for key in client.scan_iter("notes:*"):
-            client.delete(key)
-
-
-def expected(tenant: Tenant, root: int = 0) -> dict[str, Any]:
-    """What `seen()` returns for a tenant at one of its roots."""
-    at = tenant.roots[root]
-    return {
-        "tenant": tenant.slug,
-        "link": f"{at.url}/runs/{probe.PAGE}",
-        "path": f"{at.prefix}/runs/{probe.PAGE}",
-        "root": f"{at.url}/",
-        "sender": tenant.values["MAIL_SENDER"],
-        "timezone": tenant.values["TIMEZONE"],
-    }
-
-
-def of_tenant(seen: dict[str, Any], tenant: Tenant, root: int = 0) -> bool:
-    return expected(tenant, root).items() <= seen.items()
-
-
-def got(result: AsyncResult[Any]) -> Any:
-    return result.get(timeout=SECONDS)
 
 
 def test_links_and_configuration_are_the_tenants(

@@ -1,0 +1,68 @@
+"""The worker's main process speaks for a killed child in the tenant's name, and survives whatever a message does."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from celery import Celery, chord
+
+from dashboard.app import Dashboard
+from dashboard.core.tenancy import Binding, Tenant, bound
+from tests.processes import RunningProcess, worker_process
+from tests.worker import tasks_for_tests as probe
+from tests.worker.expectations import PLUGIN, SECONDS, Notes, got, of_tenant
+
+
+@pytest.fixture(scope="module")
+def worker(migrated_app: Dashboard, environment: dict[str, str]) -> Iterator[RunningProcess]:
+    """A worker whose children can be killed."""
+    with worker_process(environment, pool="prefork", plugins=[PLUGIN]) as process:
+        yield process
+        assert process.is_running
+
+
+def test_hooks_of_a_child_killed_at_its_time_limit_see_the_tenant(
+    worker: RunningProcess, celery: Celery, notes: Notes, initech: Tenant
+) -> None:
+    with bound(Binding.of(initech)):
+        probe.overrun.delay()
+    called = notes("hooks", 3)
+    assert [note["hook"] for note in called] == ["before_start", "on_failure", "after_return"]
+    assert called[1]["error"] == "TimeLimitExceeded"
+    assert all(of_tenant(note, initech) for note in called)
+
+
+@pytest.mark.parametrize("task", [probe.overrun, probe.die], ids=["time limit", "lost"])
+@pytest.mark.parametrize(("errback", "how"), [(probe.errback_inline, "inline"), (probe.errback_sent, "sent")])
+def test_errbacks_of_a_killed_child_see_the_tenant(
+    worker: RunningProcess, celery: Celery, notes: Notes, globex: Tenant, task: Any, errback: Any, how: str
+) -> None:
+    with bound(Binding.of(globex)):
+        task.apply_async(link_error=errback.s())
+        called = notes("errback", 1)[0]
+        assert of_tenant(got(probe.report.delay()), globex)
+    assert called["how"] == how
+    assert of_tenant(called, globex)
+
+
+@pytest.mark.parametrize("task", [probe.exhaust, probe.overrun_badly], ids=["memory error", "a hook that fails"])
+def test_what_fails_in_the_consumer_is_logged_and_the_worker_goes_on(
+    worker: RunningProcess, celery: Celery, globex: Tenant, task: Any
+) -> None:
+    with bound(Binding.of(globex)):
+        sent = task.delay()
+        worker.wait_for(f"task_id={sent.id}", SECONDS)
+        assert of_tenant(got(probe.report.delay()), globex)
+    assert "consumer_failed" in worker.output()
+
+
+def test_an_expired_part_of_a_chord_tells_the_tenants_errback(
+    worker: RunningProcess, celery: Celery, notes: Notes, acme: Tenant
+) -> None:
+    late = probe.report.s("late").set(countdown=0.2, expires=0.01)
+    with bound(Binding.of(acme)):
+        chord([late, probe.report.s()], probe.collect.s().on_error(probe.errback_sent.s())).apply_async()
+        assert of_tenant(notes("errback", 1)[0], acme)
+        assert of_tenant(got(probe.report.delay()), acme)
