@@ -36,6 +36,7 @@ from dashboard.runs import models as _runs
 from dashboard.runs import views as runs
 from dashboard.runs import wording
 from dashboard.runs.commands import runs as run_commands
+from dashboard.schedules import calendar
 from dashboard.schedules import models as _schedules
 from dashboard.schedules import views as schedules
 from dashboard.schedules.commands import schedules as schedule_commands
@@ -60,6 +61,7 @@ BLUEPRINTS: tuple[Blueprint, ...] = (
     overview.bp,
     runs.bp,
     schedules.bp,
+    calendar.bp,
 )
 COMMANDS: tuple[click.Command, ...] = (doctor, demo, tenants, users, members, schedule_commands, run_commands)
 
@@ -69,6 +71,7 @@ NAVIGATION: tuple[NavItem, ...] = (
     NavItem(section=None, label="Overview", endpoint="overview.index", action=Action.VIEW, key="o"),
     NavItem(section=None, label="Runs", endpoint="runs.index", action=Action.VIEW, key="r"),
     NavItem(section=None, label="Schedules", endpoint="schedules.index", action=Action.VIEW, key="s"),
+    NavItem(section=None, label="Calendar", endpoint="calendar.index", action=Action.VIEW, key="c"),
     NavItem(section="Operate", label="Monitor", endpoint="monitor.index", action=Action.VIEW, key="m"),
     NavItem(section="Operate", label="Settings", endpoint="settings.index", action=Action.EDIT_SETTINGS, key="e"),
 )

@@ -237,6 +237,18 @@ def run_now(schedule: Schedule, *, token: str = "") -> Run:
     return run
 
 
+def spread(schedule: Schedule, jitter_seconds: int) -> None:
+    """Let its runs start up to so many seconds later, each always by the same; its fires stay where they are."""
+    session = db.session
+    session.refresh(schedule, with_for_update=True)
+    if schedule.archived_at is not None or schedule.jitter_seconds >= jitter_seconds:
+        return
+    schedule.jitter_seconds = jitter_seconds
+    schedule.rev += 1
+    _keep_revision(schedule)
+    _commit(session(), "schedule.spread", schedule, jitter_seconds=jitter_seconds)
+
+
 def get(schedule_id: UUID) -> Schedule | None:
     """Return the bound tenant's schedule, or None."""
     return db.session.get(Schedule, schedule_id)

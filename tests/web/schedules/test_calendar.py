@@ -1,0 +1,114 @@
+"""The calendar: computed fires by day, the feed, the load ahead."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from urllib.parse import urlsplit
+
+import pytest
+import sqlalchemy as sa
+
+from dashboard.accounts.models import Membership
+from dashboard.app import Dashboard
+from dashboard.core.orm import system_scope
+from dashboard.core.tenancy import Tenant
+from dashboard.schedules.models import Schedule
+from tests.factories import make_user
+from tests.factories.schedules import make_schedule
+from tests.signing_in import Browser, sign_in, visit
+
+TOMORROW = (datetime.now(UTC) + timedelta(days=1)).date()
+
+
+@pytest.fixture
+def operator(app: Dashboard, acme: Tenant) -> Browser:
+    make_user(app, "olivia@acme.test", roles={acme.id: "operator"})
+    return sign_in(app, acme, "olivia@acme.test")
+
+
+def cron(app: Dashboard, tenant: Tenant, name: str, expression: str, **values: object) -> Schedule:
+    return make_schedule(app, tenant, name=name, kind="cron", crons=[expression], every_seconds=None, **values)
+
+
+@pytest.mark.parametrize("view", ["month", "week", "day"])
+def test_each_view_shows_the_fires_and_leads_to_the_schedule(
+    app: Dashboard, operator: Browser, acme: Tenant, view: str
+) -> None:
+    schedule = cron(app, acme, "Daily report", "0 9 * * *")
+    page = operator.get(f"/calendar?view={view}&day={TOMORROW}").text
+    assert "Daily report" in page
+    assert f"/schedules/{schedule.id}" in page
+
+
+def test_a_schedule_that_fires_often_is_one_line_a_day(app: Dashboard, operator: Browser, acme: Tenant) -> None:
+    cron(app, acme, "Busy bee", "*/15 * * * *")
+    page = operator.get(f"/calendar?view=day&day={TOMORROW}").text
+    assert page.count("Busy bee</a>") + page.count("Busy bee <span") == 1
+    assert "×96" in page
+
+
+def test_a_month_of_minutely_fires_is_cut_short_and_said_so(app: Dashboard, operator: Browser, acme: Tenant) -> None:
+    cron(app, acme, "Every minute", "* * * * *")
+    assert "Not counted to the end" in operator.get("/calendar").text
+
+
+def test_what_does_not_fire_is_not_shown(app: Dashboard, operator: Browser, acme: Tenant, globex: Tenant) -> None:
+    cron(app, acme, "Asleep", "0 9 * * *", paused_at=sa.func.now())
+    cron(app, acme, "Put away", "0 9 * * *", archived_at=sa.func.now())
+    cron(app, globex, "Somebody else's", "0 9 * * *")
+    page = operator.get("/calendar").text
+    assert [name for name in ("Asleep", "Put away", "Somebody") if name in page] == []
+    assert "Nothing fires here" in page
+
+
+@pytest.mark.parametrize("query", ["view=century", "day=never", "day=0001-01-01", "day=9999-12-31&view=month"])
+def test_nonsense_in_the_address_opens_the_calendar(operator: Browser, query: str) -> None:
+    assert operator.get(f"/calendar?{query}").status_code == 200
+
+
+def feed_path(browser: Browser) -> str:
+    page = browser.get("/calendar").text
+    return urlsplit(page.partition('<code class="clip">')[2].partition("</code>")[0]).path
+
+
+def test_the_feed_needs_no_sign_in_and_ends_with_the_membership(
+    app: Dashboard, operator: Browser, acme: Tenant
+) -> None:
+    cron(app, acme, "Report; daily, for all", "0 9 * * *")
+    path = feed_path(operator)
+    anybody = visit(app, acme)
+    feed = anybody.get(path)
+    assert feed.mimetype == "text/calendar"
+    assert feed.text.startswith("BEGIN:VCALENDAR\r\nVERSION:2.0\r\n")
+    assert "SUMMARY:Report\\; daily\\, for all\r\n" in feed.text
+    assert "https://jobs.acme.test/schedules/" in feed.text.replace("\r\n ", "")
+    assert max(len(line.encode()) for line in feed.text.split("\r\n")) <= 75
+    with app.app_context(), system_scope("test") as session:
+        session.execute(sa.delete(Membership))
+    assert anybody.get(path).status_code == 404
+
+
+def test_a_feed_of_one_tenant_is_none_at_another(
+    app: Dashboard, operator: Browser, acme: Tenant, globex: Tenant
+) -> None:
+    path = feed_path(operator)
+    assert visit(app, globex).get(path).status_code == 404
+    assert visit(app, acme).get(path.replace(".ics", "x.ics")).status_code == 404
+
+
+def test_the_load_ahead_names_what_starts_at_once_and_spreads_it(
+    app: Dashboard, operator: Browser, acme: Tenant
+) -> None:
+    together = [cron(app, acme, f"Nightly {number}", "0 3 * * *") for number in range(3)]
+    assert "3 schedules at once" in operator.get("/calendar/load").text
+    operator.post("/calendar/load/spreads", data={"schedule": [str(each.id) for each in together]})
+    assert "Nothing meets" in operator.get("/calendar/load").text
+    with app.app_context(), system_scope("test") as session:
+        assert session.scalars(sa.select(Schedule.jitter_seconds)).all() == [300, 300, 300]
+
+
+def test_another_tenants_schedule_is_not_spread(app: Dashboard, operator: Browser, globex: Tenant) -> None:
+    foreign = cron(app, globex, "Theirs", "0 3 * * *")
+    operator.post("/calendar/load/spreads", data={"schedule": [str(foreign.id)]})
+    with app.app_context(), system_scope("test") as session:
+        assert session.scalars(sa.select(Schedule.jitter_seconds)).all() == [0]
