@@ -12,7 +12,7 @@ from pathlib import Path
 from cryptography.fernet import Fernet
 from honcho.environ import parse
 
-from scripts.embedded import HOST, ROLES, ROOT, ServerError, is_free, postgres_binaries, role_name, version_of
+from scripts.embedded import HOST, ROLES, ROOT, ServerError, is_free, postgres_binaries, role_name, say, version_of
 from scripts.serve import ROLE_URLS, embedded_postgres, embedded_valkey, wait_until_ready
 
 ENV_FILE = ROOT / ".env"
@@ -142,17 +142,9 @@ def prepare(environment: Mapping[str, str]) -> None:
             say(f"Starting Valkey in {shown(valkey.folder)}")
             servers.enter_context(valkey)
         wait_until_ready(environment)
-        say("Migrating the database")
-        flask("db", "upgrade", environment=environment)
-        say("Loading the demo")
-        flask("demo", environment=environment)
-
-
-def flask(*command: str, environment: Mapping[str, str]) -> None:
-    """Run a `flask` command of the dashboard; its own words say what went wrong if it fails."""
-    done = subprocess.run(["flask", "--app", "dashboard.wsgi", *command], env=environment, cwd=ROOT, check=False)
+        done = subprocess.run([sys.executable, "-m", "scripts.database"], env=environment, cwd=ROOT, check=False)
     if done.returncode:
-        raise ServerError(f"`flask {' '.join(command)}` failed; the lines above say why.")
+        raise ServerError("The database is not ready; the lines above say why.")
 
 
 def announce(environment: Mapping[str, str]) -> None:
@@ -164,11 +156,6 @@ def announce(environment: Mapping[str, str]) -> None:
 def shown(path: Path) -> str:
     """A path as short as it can be said from here."""
     return str(path.relative_to(ROOT)) if path.is_relative_to(ROOT) else str(path)
-
-
-def say(sentence: str) -> None:
-    """One line of progress."""
-    print(f"\033[1;36m==>\033[0m {sentence}", flush=True)
 
 
 if __name__ == "__main__":

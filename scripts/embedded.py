@@ -474,3 +474,8 @@ def wait_until(condition: Callable[[], bool], *, timeout_s: float) -> bool:
             return False
         time.sleep(POLL_S)
     return True
+
+
+def say(sentence: str) -> None:
+    """Print one line of progress, as scripts/lib.sh does."""
+    print(f"\033[1;36m==>\033[0m {sentence}", flush=True)

@@ -29,8 +29,13 @@ NEWEST_SHOWN = 200
 LARGEST_BYTES = 32 * 1024 * 1024
 PATIENCE_S = 4.0
 # The page shows untrusted mail: nothing in it runs, and mail itself may only bring its own style and inline images.
+# Its links open a tab of their own, which is as free as any: what they lead to refuses to be framed.
 PAGE_POLICY = "default-src 'none'; style-src 'self'; frame-src 'self'; form-action 'self'; frame-ancestors 'none'"
-MAIL_POLICY = "sandbox; default-src 'none'; style-src 'unsafe-inline'; img-src data:; frame-ancestors 'self'"
+MAIL_SANDBOX = "allow-popups allow-popups-to-escape-sandbox"
+MAIL_POLICY = (
+    f"sandbox {MAIL_SANDBOX}; default-src 'none'; style-src 'unsafe-inline'; img-src data:; frame-ancestors 'self'"
+)
+LINKS_OPEN_TABS = '<base target="_blank">'
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,6 +76,11 @@ class CaughtMail:
 def _body(message: EmailMessage, kind: str) -> str:
     part = message.get_body((kind,))
     return str(part.get_content()) if part else ""
+
+
+def _with_tabs(html: str) -> str:
+    before, head, after = html.partition("<head>")
+    return before + head + LINKS_OPEN_TABS + after if head else LINKS_OPEN_TABS + html
 
 
 class MailFolder:
@@ -204,9 +214,9 @@ class MailPage(BaseHTTPRequestHandler):
             return
         message = CaughtMail.read(file)
         if view == "html":
-            self._answer(HTTPStatus.OK, "text/html", message.html, Content_Security_Policy=MAIL_POLICY)
+            self._answer(HTTPStatus.OK, "text/html", _with_tabs(message.html), Content_Security_Policy=MAIL_POLICY)
         elif view == "":
-            page = self.templates.get_template("message.html").render(message=message)
+            page = self.templates.get_template("message.html").render(message=message, sandbox=MAIL_SANDBOX)
             self._answer(HTTPStatus.OK, "text/html", page)
         else:
             self._answer(HTTPStatus.NOT_FOUND, "text/plain", "There is no such view of a message.")
