@@ -52,7 +52,7 @@ class Dispatcher:
             with system_scope("dispatcher") as session:
                 dispatcher.hand_back(session, unsent, "The broker did not take its message.")
             raise BrokerAway(f"{len(unsent)} runs wait for the broker.")
-        return POLL_SECONDS
+        return 0.0 if admitted else POLL_SECONDS
 
 
 class Reaper:

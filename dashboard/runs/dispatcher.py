@@ -16,6 +16,7 @@ from uuid import UUID
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
+from dashboard.runs.fairness import Window
 from dashboard.runs.ledger import Move, move_all
 from dashboard.runs.states import ADMITTED, READY
 
@@ -76,16 +77,6 @@ class Fleet:
     @property
     def queues(self) -> tuple[str, ...]:
         return tuple(sorted(frozenset().union(*(queues for queues, _ in self.workers))))
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Window:
-    """How many runs may be admitted now: in all, from the bulk lane, and from each queue."""
-
-    queues: tuple[str, ...]
-    rooms: tuple[int, ...]
-    free: int
-    bulk: int
 
 
 Held = dict[tuple[str, str], int]
@@ -193,8 +184,8 @@ def _admit_in(session: Session, window: Window, share: int, lease: timedelta) ->
     return [Admitted(**row) for row in rows.mappings()]
 
 
-# The plan has to use ix_run_ready: now() is stable, clock_timestamp() would scan. A run that another transaction holds
-# (somebody cancels it right now) is left for the next look.
+# The same as fairness.pick, next to the rows. The plan has to use ix_run_ready: now() is stable, and clock_timestamp()
+# would scan. A run that another transaction holds (somebody cancels it right now) is left for the next look.
 ADMIT = sa.text("""
 WITH door AS (SELECT * FROM unnest(CAST(:queues AS text[]), CAST(:rooms AS int[])) AS door(queue, room)),
 load AS (
@@ -222,13 +213,13 @@ placed AS (
     SELECT *, row_number() OVER (PARTITION BY tenant_id ORDER BY is_bulk, priority DESC, id) AS place
     FROM keyed WHERE in_key = 1),
 tagged AS (SELECT *, vtime + place / weight AS tag FROM placed WHERE place <= room),
-ranked AS (
-    SELECT *, row_number() OVER (PARTITION BY is_bulk ORDER BY tag, running, last_admitted, id) AS in_lane,
-        row_number() OVER (PARTITION BY queue ORDER BY tag, running, last_admitted, id) AS in_queue
-    FROM tagged),
+laned AS (
+    SELECT *, row_number() OVER (PARTITION BY is_bulk ORDER BY tag, running, last_admitted, id) AS in_lane FROM tagged),
+queued AS (
+    SELECT *, row_number() OVER (PARTITION BY queue ORDER BY tag, running, last_admitted, id) AS in_queue
+    FROM laned WHERE NOT is_bulk OR in_lane <= :bulk),
 pick AS (
-    SELECT ranked.* FROM ranked JOIN door USING (queue)
-    WHERE in_queue <= door.room AND (NOT is_bulk OR in_lane <= :bulk)
+    SELECT queued.* FROM queued JOIN door USING (queue) WHERE in_queue <= door.room
     ORDER BY tag, running, last_admitted, id LIMIT :free),
 caught AS (
     SELECT run.id FROM run JOIN pick ON pick.id = run.id WHERE run.state = 'ready' FOR UPDATE OF run SKIP LOCKED),
@@ -236,7 +227,7 @@ admitted AS (
     UPDATE run SET state = 'admitted', fence = fence + 1, lease_until = now() + CAST(:lease AS interval),
         admitted_at = now()
     FROM caught JOIN pick USING (id) WHERE run.id = caught.id
-    RETURNING run.*, pick.tag),
+    RETURNING run.*, pick.tag, pick.running, pick.last_admitted),
 told AS (INSERT INTO run_event (tenant_id, run_id, state, attempt) SELECT tenant_id, id, state, attempt FROM admitted),
 total AS (SELECT count(*) AS count, max(tag) AS tag FROM admitted HAVING count(*) > 0),
 clock AS (
@@ -253,7 +244,7 @@ counted AS (
     FROM per_tenant JOIN held USING (tenant_id), clock WHERE load.tenant_id = per_tenant.tenant_id)
 SELECT id, fence, tenant_id, attempt, queue, job_type, timeout_seconds, context_root_id, context_locale,
     context_request_id, actor_kind, actor_id
-FROM admitted ORDER BY tag, id
+FROM admitted ORDER BY tag, running, last_admitted, id
 """)
 
 
