@@ -65,7 +65,7 @@ def _unique(addresses: Sequence[str]) -> list[str]:
         try:
             unique[_on_the_wire(address)] = None
         except BadAddress:
-            raise ValueError(f"{address}: only plain letters, digits and signs can stand before the @") from None
+            raise ValueError(f"“{address}”: only plain letters, digits and signs can stand before the @") from None
     return list(unique)
 
 

@@ -53,6 +53,8 @@ Piece = str | FieldUse
 
 def parse(source: str) -> tuple[Piece, ...]:
     """Return the text and fields of `source`, in order. Raises BadTemplate with a sentence."""
+    if "{%" in source or "{#" in source:
+        raise BadTemplate("Only fields like {{ tenant.name }} can be used; {% and {# have no meaning here")
     try:
         template = _ENVIRONMENT.parse(source)
         pieces = tuple(piece for output in template.body for piece in _pieces(output))
@@ -83,7 +85,7 @@ _ENVIRONMENT = Environment(autoescape=False, keep_trailing_newline=True)  # noqa
 
 def _pieces(node: nodes.Node) -> list[Piece]:
     if not isinstance(node, nodes.Output):
-        raise BadTemplate("Only fields like {{ tenant.name }} can be used; {% … %} has no meaning here")
+        raise BadTemplate("Only fields like {{ tenant.name }} can be used")
     return [each.data if isinstance(each, nodes.TemplateData) else _field(each) for each in node.nodes]
 
 

@@ -15,7 +15,7 @@ SEPARATED = frozenset(
 BLOCKS = SEPARATED | {"caption", "center", "div", "li", "tbody", "tfoot", "thead", "tr"}
 
 RULE = "-" * 40
-UNDERLINES = {"h1": "=", "h2": "-"}
+MARKS = {"h1": "# ", "h2": "## ", "h3": "### "}
 QUOTE, CODE = "> ", "    "
 
 
@@ -47,13 +47,12 @@ class _Writer(HTMLParser):
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         if tag in BLOCKS:
             self._begin_block(tag, inside_list=bool(self.numbers))
+        self.line += MARKS.get(tag, "")
         begin: Callable[[dict[str, str]], None] | None = getattr(self, f"begin_{tag}", None)
         if begin is not None:
             begin({name: value or "" for name, value in attrs})
 
     def handle_endtag(self, tag: str) -> None:
-        if tag in UNDERLINES:
-            self.end_line(underline=UNDERLINES[tag])
         end: Callable[[], None] | None = getattr(self, f"end_{tag}", None)
         if tag in BLOCKS:
             self.end_line()
@@ -143,7 +142,7 @@ class _Writer(HTMLParser):
 
     begin_th = begin_td
 
-    def end_line(self, *, keep_empty: bool = False, underline: str = "") -> None:
+    def end_line(self, *, keep_empty: bool = False) -> None:
         """Write the line at hand, after the empty line that its block wants."""
         content = self.line.rstrip() if self.preformatted else self.line.strip()
         self.line = ""
@@ -155,8 +154,6 @@ class _Writer(HTMLParser):
         indent = "".join(self.indents)
         before = indent.removesuffix(" " * len(self.marker)) + self.marker if self.marker else indent
         self.lines.append((before + content).rstrip())
-        if underline:
-            self.lines.append(indent + underline * len(content))
         self.wants_gap, self.marker, self.indents_before = False, "", list(self.indents)
 
     def _begin_block(self, tag: str, *, inside_list: bool) -> None:

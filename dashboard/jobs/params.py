@@ -231,6 +231,8 @@ def _quoted(item: ErrorDetails) -> str:
 
 def _sentence(item: ErrorDetails) -> str:
     context = item.get("ctx", {})
+    if context.get("min_length") == 1:
+        return _SENTENCES["missing"]
     if item["type"] in _SENTENCES:
         return _SENTENCES[item["type"]].format(**context)
     if item["msg"].startswith("value is not a valid email address"):
