@@ -48,6 +48,7 @@ class Mount:
         platform = urlsplit(app.config["PLATFORM_ROOT"])
         self.platform_host = (platform.hostname or "", normal_port(platform.port))
         self.platform_scheme = platform.scheme
+        self.platform_netloc = platform.netloc
         self.platform_prefix = platform.path
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
@@ -86,12 +87,11 @@ class Mount:
                 tenant = resolver.by_id(tenant_id)
                 if tenant is None:
                     break
-                _enter(environ, root.prefix)
-                environ["wsgi.url_scheme"] = root.scheme
+                _enter(environ, root.scheme, root.netloc, root.prefix)
                 return Binding.of(tenant, root.id, request_id=environ[REQUEST_ID])
         if not at_platform or not starts_with(path, self.platform_prefix):
             raise NotFound
-        _enter(environ, self.platform_prefix)
+        _enter(environ, self.platform_scheme, self.platform_netloc, self.platform_prefix)
         return None
 
 
@@ -139,7 +139,10 @@ def normal_port(port: int | None) -> int | None:
     return None if port in DEFAULT_PORTS.values() else port
 
 
-def _enter(environ: WSGIEnvironment, prefix: str) -> None:
+def _enter(environ: WSGIEnvironment, scheme: str, netloc: str, prefix: str) -> None:
+    """Make the request one for this root, spelled as the root is, whatever stands in its Host header."""
+    environ["wsgi.url_scheme"] = scheme
+    environ["HTTP_HOST"] = netloc
     environ["SCRIPT_NAME"] = prefix
     environ["PATH_INFO"] = environ["PATH_INFO"].removeprefix(prefix)
 
