@@ -27,6 +27,8 @@ from scripts.embedded import HOST, ROOT, catch_farewell, require_free, wait_unti
 TEMPLATES = Path(__file__).with_name("mail_page")
 NEWEST_SHOWN = 200
 LARGEST_BYTES = 32 * 1024 * 1024
+# honcho's five seconds for everybody begin with the first one to leave: that must not be us, a moment after Ctrl-C.
+QUIET_S = 1.5
 PATIENCE_S = 4.0
 # The page shows untrusted mail: nothing in it runs, and mail itself may only bring its own style and inline images.
 # Its links open a tab of their own, which is as free as any: what they lead to refuses to be framed.
@@ -123,6 +125,12 @@ class CountedSMTP(SMTP):
     """An SMTP conversation that is counted, so that the catcher can leave when nobody is talking."""
 
     open_sessions: ClassVar[set["CountedSMTP"]] = set()
+    quiet_since: ClassVar[float] = 0.0
+
+    @classmethod
+    def have_been_quiet(cls) -> bool:
+        """Whether nobody has talked for QUIET_S."""
+        return not cls.open_sessions and time.monotonic() - cls.quiet_since > QUIET_S
 
     def connection_made(self, transport: Any) -> None:
         """Count a conversation that begins."""
@@ -132,6 +140,7 @@ class CountedSMTP(SMTP):
     def connection_lost(self, error: Exception | None) -> None:
         """Count it no more."""
         self.open_sessions.discard(self)
+        CountedSMTP.quiet_since = time.monotonic()
         super().connection_lost(error)
 
 
@@ -250,7 +259,8 @@ def serve(mail: MailFolder, *, smtp_port: int, page_port: int) -> None:
     Catcher(mail, smtp_port).start()
     print(f"Mail for {HOST}:{smtp_port} is shown at http://localhost:{page_port}", flush=True)
     wait_until(asked_to_leave, timeout_s=math.inf)
-    wait_until(lambda: not CountedSMTP.open_sessions, timeout_s=PATIENCE_S)
+    CountedSMTP.quiet_since = time.monotonic()
+    wait_until(CountedSMTP.have_been_quiet, timeout_s=PATIENCE_S)
 
 
 def main() -> None:
