@@ -251,6 +251,9 @@ class TenantConfig(Config):
     def __eq__(self, other: object) -> bool:
         return self.copy() == other
 
+    def __ne__(self, other: object) -> bool:
+        return not self == other
+
     __hash__ = None  # type: ignore[assignment]
 
     def __repr__(self) -> str:
