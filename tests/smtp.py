@@ -45,8 +45,8 @@ class MailServerForTests:
     """What the server is asked to do, and what it did.
 
     `answers` maps (step, recipient) to a reply; for MAIL the recipient is empty. `breaks` maps a recipient to the step
-    at which the connection is dropped, as often as `breaks_left` says. A recipient in `held` is answered at RCPT only
-    when the test calls `release`.
+    at which the connection is dropped, as often as `breaks_left` says. A recipient in `held` is answered at the step
+    `hold_at` only when the test calls `release`; `waiting` tells when it has come so far.
     """
 
     port: int = 0
@@ -55,6 +55,7 @@ class MailServerForTests:
     breaks: dict[str, Break] = field(default_factory=dict)
     breaks_left: int = 1_000
     held: set[str] = field(default_factory=set)
+    hold_at: Literal["RCPT", "CONTENT"] = "RCPT"
     logins: list[tuple[str, str]] = field(default_factory=list)
     connections: int = 0
     waiting: threading.Event = field(default_factory=threading.Event)
@@ -175,10 +176,7 @@ class _Handler:
     async def handle_RCPT(  # noqa: N802 - aiosmtpd names it
         self, server: SMTP, _session: Session, envelope: Envelope, address: str, _options: list[str]
     ) -> str:
-        if address in self.script.held:
-            self.script.waiting.set()
-            while not self.script.released.is_set():
-                await asyncio.sleep(POLL_SECONDS)
+        await self._hold(address, "RCPT")
         if self.script._breaks_at(address, "RCPT"):
             _hang_up(server)
         answer = self.script.answers.get(("RCPT", address), "250 OK")
@@ -193,9 +191,16 @@ class _Handler:
             assert isinstance(envelope.content, bytes)
             sender = envelope.mail_from or ""
             self.script.mails.append(CaughtMail(sender=sender, recipient=recipient, content=envelope.content))
+        await self._hold(recipient, "CONTENT")
         if self.script._breaks_at(recipient, "AFTER_CONTENT"):
             _hang_up(server)
         return answer
+
+    async def _hold(self, recipient: str, step: Step) -> None:
+        if recipient in self.script.held and step == self.script.hold_at:
+            self.script.waiting.set()
+            while not self.script.released.is_set():
+                await asyncio.sleep(POLL_SECONDS)
 
 
 def _hang_up(server: SMTP) -> None:
