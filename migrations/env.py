@@ -14,12 +14,20 @@ from migrations.privileges import APP_TABLES
 LOCK_TIMEOUT = "4s"
 STATEMENT_TIMEOUT = "5s"
 
+MIGRATION_LOCK = 0x4D49475241544F
+"""The key of the advisory lock that makes migrations take turns: two releases may start at once."""
+
+TURN_TIMEOUT = "60s"
+"""How long to wait for the one that came first; nothing it may do takes as long."""
+
 
 def run() -> None:
-    """Migrate in one transaction per revision, and grant after the last."""
+    """Migrate in one transaction per revision, and grant after the last; whoever comes second finds it done."""
     settings: Settings = current_app.extensions["settings"]
     engine = sa.create_engine(settings.owner_url.get_secret_value(), poolclass=sa.NullPool)
     with engine.connect() as connection:
+        connection.execute(sa.text(f"SET lock_timeout = '{TURN_TIMEOUT}'"))
+        connection.execute(sa.text("SELECT pg_advisory_lock(:key)"), {"key": MIGRATION_LOCK})
         connection.execute(sa.text(f"SET lock_timeout = '{LOCK_TIMEOUT}'"))
         connection.execute(sa.text(f"SET statement_timeout = '{STATEMENT_TIMEOUT}'"))
         connection.execute(sa.text("SET app.scope = 'system'"))
@@ -34,17 +42,19 @@ def run() -> None:
             context.run_migrations()
         grant(connection, settings)
         connection.commit()
-    engine.dispose()
 
 
 def grant(connection: sa.Connection, settings: Settings) -> None:
-    """Post the guards for the roles that the settings name; a fresh or fully downgraded database has no tables."""
+    """Post the guards for the roles that the settings name; a fully downgraded database has nothing to guard."""
+    tables = sa.inspect(connection).get_table_names()
+    if not APP_TABLES.keys() & set(tables):
+        return
     walls.post_guards(
         connection,
         owner=_user(settings.owner_url.get_secret_value()),
         system=_user(settings.system_url.get_secret_value()),
         app=_user(settings.database_url.get_secret_value()),
-        tables=sorted(sa.inspect(connection).get_table_names()),
+        tables=sorted(tables),
         app_privileges=APP_TABLES,
     )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 import sqlalchemy as sa
@@ -10,6 +11,7 @@ from flask_migrate import upgrade
 
 from config.settings import Settings
 from dashboard.app import Dashboard, create_app
+from dashboard.core.orm import db
 from dashboard.core.tenancy import Tenant
 from dashboard.tenants.registry import forget_cached
 from tests.factories import make_tenant
@@ -45,25 +47,40 @@ def settings(environment: dict[str, str]) -> Settings:
 
 
 @pytest.fixture(scope="session")
-def migrated_app(settings: Settings) -> Dashboard:
+def migrated_app(settings: Settings) -> Iterator[Dashboard]:
+    with migrated(settings) as app:
+        yield app
+
+
+@contextmanager
+def migrated(settings: Settings) -> Iterator[Dashboard]:
+    """The application for `settings`, on the database that they name, brought to the present schema."""
     app = create_app(settings)
     app.testing = True
     with app.app_context():
         upgrade()
-    return app
+    yield app
+    with app.app_context():
+        for engine in db.engines.values():
+            engine.dispose()
 
 
 @pytest.fixture
 def app(migrated_app: Dashboard, postgres: PostgresAddress, database: str) -> Iterator[Dashboard]:
     """The application; what a test leaves in the database is gone before the next one."""
     yield migrated_app
+    empty(migrated_app, postgres, database)
+
+
+def empty(app: Dashboard, postgres: PostgresAddress, database: str) -> None:
+    """Delete what a test left in the tables."""
     engine = sa.create_engine(_superuser_url(postgres, database), poolclass=sa.NullPool)
     with engine.begin() as connection:
         tables = sorted(set(sa.inspect(connection).get_table_names()) - KEPT)
         connection.execute(sa.text("SET session_replication_role = replica"))
         for table in tables:
             connection.execute(sa.text(f"DELETE FROM {table}"))
-    forget_cached(migrated_app)
+    forget_cached(app)
 
 
 def _superuser_url(postgres: PostgresAddress, database: str) -> str:

@@ -87,7 +87,11 @@ def _bind_transaction(session: Session, _transaction: SessionTransaction, connec
 
 
 _SET_SCOPE = sa.text("SELECT set_config('app.scope', 'system', true)")
-_SET_TENANT = sa.text("SELECT set_config('app.tenant_id', :tenant, true), set_config('app.user_id', :user, true)")
+# The scope too: a pooler may hand us a connection on which somebody else has set it for longer than a transaction.
+_SET_TENANT = sa.text(
+    "SELECT set_config('app.tenant_id', :tenant, true), set_config('app.user_id', :user, true),"
+    " set_config('app.scope', 'tenant', true)"
+)
 
 
 @event.listens_for(WalledSession, "do_orm_execute")

@@ -2,7 +2,8 @@
 
 Three roles, one per scope: `owner` migrates, `system` sees all tenants, `app` sees the bound one. Hosts that give one
 credential get the same policies, decided by the setting `app.scope` instead of the role: a thinner wall, because SQL
-that runs as the application could change the setting. The function `app_is_system` holds the whole difference.
+that runs as the application could change the setting, or the tables, which it owns. The function `app_is_system` holds
+the whole difference.
 """
 
 from __future__ import annotations
@@ -14,13 +15,15 @@ from sqlalchemy.dialects import postgresql
 
 TENANT_ROWS = "tenant_id = app_tenant()"
 
-FUNCTIONS = """
+BY_SETTING = "current_setting('app.scope', true) = 'system'"
+
+FUNCTIONS = f"""
 CREATE OR REPLACE FUNCTION app_tenant() RETURNS uuid LANGUAGE sql STABLE PARALLEL SAFE
     AS $$ SELECT nullif(current_setting('app.tenant_id', true), '')::uuid $$;
 CREATE OR REPLACE FUNCTION app_user() RETURNS uuid LANGUAGE sql STABLE PARALLEL SAFE
     AS $$ SELECT nullif(current_setting('app.user_id', true), '')::uuid $$;
 CREATE OR REPLACE FUNCTION app_is_system() RETURNS boolean LANGUAGE sql STABLE PARALLEL SAFE
-    AS $$ SELECT current_setting('app.scope', true) = 'system' $$;
+    AS $$ SELECT {BY_SETTING} $$;
 """
 
 _quote: Callable[[str], str] = postgresql.dialect().identifier_preparer.quote  # type: ignore[no-untyped-call]
@@ -49,9 +52,9 @@ def post_guards(
 
     `app_privileges` maps a table to what tenants' work may do with it; the other `tables` are the system's alone.
     """
+    connection.execute(sa.text(_who_is_system(owner, system, app)))
     if system == app:
         return
-    connection.execute(sa.text(_who_is_system(owner, system)))
     for role in (system, app):
         connection.execute(sa.text(f"GRANT USAGE ON SCHEMA public TO {_quote(role)}"))
         connection.execute(sa.text(f"GRANT USAGE ON ALL SEQUENCES IN SCHEMA public TO {_quote(role)}"))
@@ -65,12 +68,15 @@ def post_guards(
 ALL_BUT_TRUNCATE = "SELECT, INSERT, UPDATE, DELETE"
 
 
-def _who_is_system(owner: str, system: str) -> str:
-    """Return the SQL of `app_is_system` for three roles; the owner is it only where a migration says so."""
+def _who_is_system(owner: str, system: str, app: str) -> str:
+    """Return the SQL of `app_is_system`: the system's role, and the owner where a migration says so.
+
+    With one credential the setting alone decides, also where three roles did before.
+    """
+    by_role = f"current_user = {_literal(system)} OR (current_user = {_literal(owner)} AND {BY_SETTING})"
     return f"""
 CREATE OR REPLACE FUNCTION app_is_system() RETURNS boolean LANGUAGE sql STABLE PARALLEL SAFE
-    AS $$ SELECT current_user = {_literal(system)}
-          OR (current_user = {_literal(owner)} AND current_setting('app.scope', true) = 'system') $$;
+    AS $$ SELECT {BY_SETTING if system == app else by_role} $$;
 """
 
 

@@ -17,6 +17,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from config.queues import QUEUES
+from config.roles import ADVICE, role_of
 from config.settings import Settings
 from dashboard.core.clock import tzdata_version, utc_now
 from dashboard.core.orm import Base, db, system_scope
@@ -245,20 +246,17 @@ def failed(findings: list[Finding], part: str) -> bool:
 
 
 def _role(variable: str, connection: sa.Connection) -> Iterator[Finding]:
-    user, is_super, bypasses = connection.execute(_ROLE).one()
+    role = role_of(connection)
     version = connection.execute(sa.text("SHOW server_version")).scalar_one().split()[0]
-    if is_super or bypasses:
+    if role.passes_walls:
         yield Finding(
             part="database",
             status="fail",
-            sentence=f"{variable} signs in as {user}, who passes every wall between tenants.",
-            advice="Use a role that is neither superuser nor BYPASSRLS (docs/deploy.md).",
+            sentence=f"{variable} signs in as {role.name}, who passes every wall between tenants.",
+            advice=ADVICE,
         )
     else:
-        yield Finding(part="database", status="ok", sentence=f"PostgreSQL {version} answers {variable} as {user}.")
-
-
-_ROLE = sa.text("SELECT rolname, rolsuper, rolbypassrls FROM pg_roles WHERE rolname = current_user")
+        yield Finding(part="database", status="ok", sentence=f"PostgreSQL {version} answers {variable} as {role.name}.")
 
 
 def _engines() -> Iterator[tuple[str, sa.Engine]]:

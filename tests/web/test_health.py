@@ -221,14 +221,6 @@ def test_the_doctor_sees_a_wall_that_is_down(app: Dashboard, postgres: PostgresA
     assert "run" in found["walls"][0]["sentence"]
 
 
-def test_the_doctor_says_that_one_credential_is_a_thinner_wall(
-    environment: dict[str, str], app: Dashboard, postgres: PostgresAddress, database: str
-) -> None:
-    with app_with(environment, SYSTEM_DATABASE_URL="", DATABASE_URL=postgres.url("system", database)) as thin:
-        _, found = examined(thin)
-    assert statuses(found, "walls") == ["ok", "warn"]
-
-
 def test_the_doctor_asks_flower(app: Dashboard, environment: dict[str, str]) -> None:
     with fake_flower() as fake, app_with(environment, FLOWER_URL=fake.url) as connected:
         assert statuses(examined(connected)[1], "flower") == ["ok"]

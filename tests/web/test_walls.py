@@ -1,4 +1,4 @@
-"""Tenants never see each other: row-level security, roles and the ORM's own wall."""
+"""Tenants never see each other: row-level security, roles and the ORM's own wall; also where there is only one role."""
 
 from __future__ import annotations
 
@@ -15,6 +15,16 @@ from dashboard.core.tenancy import Binding, Tenant, bound
 from dashboard.runs.models import Run
 
 PLATFORM_TABLES = {"credential", "web_session", "dispatch_clock", "process", "alembic_version"}
+
+three_roles_only = pytest.mark.parametrize("app", ["app"], indirect=True)
+"""For what only roles can do: the one role of a host that gives one owns the tables."""
+
+
+@pytest.fixture(params=["app", "one_credential_app"])
+def app(request: pytest.FixtureRequest) -> Dashboard:
+    """The application with three database roles, and with one."""
+    running: Dashboard = request.getfixturevalue(request.param)
+    return running
 
 
 def make_run(tenant: Tenant) -> None:
@@ -43,11 +53,14 @@ def test_every_model_with_a_tenant_id_is_walled_by_its_table(app: Dashboard) -> 
 def test_no_view_runs_with_its_owners_rights(app: Dashboard) -> None:
     with app.app_context(), system_scope("test") as session:
         views = session.scalars(
-            sa.text("SELECT relname FROM pg_class WHERE relkind IN ('v', 'm') AND relnamespace = 'public'::regnamespace")
+            sa.text(
+                "SELECT relname FROM pg_class WHERE relkind IN ('v', 'm') AND relnamespace = 'public'::regnamespace"
+            )
         ).all()
     assert views == []
 
 
+@three_roles_only
 @pytest.mark.parametrize("role", ["stationmaster_app", "stationmaster_system", "stationmaster_owner"])
 def test_no_role_of_ours_can_pass_the_wall(app: Dashboard, role: str) -> None:
     with app.app_context(), system_scope("test") as session:
@@ -64,12 +77,15 @@ def test_a_transaction_without_a_tenant_is_refused(app: Dashboard) -> None:
 
 @pytest.mark.parametrize(
     "query",
-    [sa.select(Run.id), sa.text("SELECT id FROM run"), sa.select(Run.__table__.c.id), sa.text("SELECT run_id FROM run_event")],
+    [
+        sa.select(Run.id),
+        sa.text("SELECT id FROM run"),
+        sa.select(Run.__table__.c.id),
+        sa.text("SELECT run_id FROM run_event"),
+    ],
     ids=["orm", "text", "core", "child"],
 )
-def test_one_tenant_sees_no_row_of_another(
-    app: Dashboard, acme: Tenant, globex: Tenant, query: sa.Executable
-) -> None:
+def test_one_tenant_sees_no_row_of_another(app: Dashboard, acme: Tenant, globex: Tenant, query: sa.Executable) -> None:
     with app.app_context():
         make_run(acme)
         with bound(Binding.of(globex)):
@@ -103,8 +119,16 @@ def test_a_bulk_update_reaches_only_the_bound_tenants_rows(app: Dashboard, acme:
             assert session.scalars(sa.select(Run.name)).all() == ["Report"]
 
 
+@three_roles_only
 @pytest.mark.parametrize(
-    "sentence", ["SELECT * FROM credential", "SELECT * FROM web_session", "TRUNCATE run", "DELETE FROM audit_entry"]
+    "sentence",
+    [
+        "SELECT * FROM credential",
+        "SELECT * FROM web_session",
+        "TRUNCATE run",
+        "DELETE FROM audit_entry",
+        "CREATE TABLE mine ()",
+    ],
 )
 def test_the_app_role_is_refused_what_is_not_its_own(app: Dashboard, acme: Tenant, sentence: str) -> None:
     with (
@@ -119,3 +143,31 @@ def test_the_app_role_is_refused_what_is_not_its_own(app: Dashboard, acme: Tenan
 def test_an_audit_entry_can_not_be_changed_even_by_the_system(app: Dashboard) -> None:
     with app.app_context(), pytest.raises(sa.exc.DBAPIError, match="never changed"), system_scope("test") as session:
         session.execute(sa.text("UPDATE audit_entry SET action = 'nothing'"))
+
+
+@three_roles_only
+def test_no_setting_opens_the_wall_between_roles(app: Dashboard, acme: Tenant, globex: Tenant) -> None:
+    with app.app_context():
+        make_run(acme)
+        with bound(Binding.of(globex)), tenant_session() as session:
+            session.execute(sa.text("SELECT set_config('app.scope', 'system', true)"))
+            assert session.execute(sa.text("SELECT id FROM run")).all() == []
+
+
+def test_a_scope_left_on_a_pooled_connection_opens_nothing(app: Dashboard, acme: Tenant, globex: Tenant) -> None:
+    with app.app_context():
+        make_run(acme)
+        db.engine.dispose()
+        with db.engine.connect() as connection:
+            connection.execute(sa.text("SET app.scope = 'system'"))
+            connection.commit()
+        with bound(Binding.of(globex)), tenant_session() as session:
+            assert session.execute(sa.text("SELECT id FROM run")).all() == []
+
+
+def test_the_system_sees_every_tenants_rows(app: Dashboard, acme: Tenant, globex: Tenant) -> None:
+    with app.app_context():
+        make_run(acme)
+        make_run(globex)
+        with system_scope("test") as session:
+            assert set(session.scalars(sa.text("SELECT tenant_id FROM run"))) == {acme.id, globex.id}

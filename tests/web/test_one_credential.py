@@ -1,0 +1,93 @@
+"""With one database credential everything works as with three roles; the doctor says that the wall is thinner."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from datetime import timedelta
+
+import pytest
+import sqlalchemy as sa
+
+from config.settings import Settings
+from dashboard.app import Dashboard
+from dashboard.core.clock import database_now
+from dashboard.core.orm import system_scope, tenant_session
+from dashboard.core.tenancy import Binding, Tenant, bound
+from dashboard.runs.models import Run
+from dashboard.schedules.planner import plan
+from tests.application import migrated
+from tests.factories import make_tenant
+from tests.factories.job_types import Echo
+from tests.factories.people import People
+from tests.factories.runs import make_run
+from tests.factories.schedules import make_schedule
+from tests.servers import PostgresAddress
+from tests.signing_in import sign_in
+
+
+@pytest.fixture
+def app(one_credential_app: Dashboard) -> Dashboard:
+    """The application with one credential."""
+    return one_credential_app
+
+
+def test_the_planner_plans_for_every_tenant(app: Dashboard, acme: Tenant, globex: Tenant) -> None:
+    for tenant in (acme, globex):
+        make_schedule(app, tenant, due_for=timedelta(seconds=5), job_type=Echo.key)
+    with app.app_context(), system_scope("test") as session:
+        assert plan(session, database_now(session)).runs == 2
+        assert set(session.scalars(sa.select(Run.tenant_id))) == {acme.id, globex.id}
+
+
+def test_a_person_signs_in_and_sees_their_tenants_runs_only(
+    app: Dashboard, acme: Tenant, globex: Tenant, people: People
+) -> None:
+    make_run(app, acme, name="Monthly report")
+    make_run(app, globex, name="Secret plan")
+    page = sign_in(app, acme, "olivia@acme.test").get("/runs").text
+    assert "Monthly report" in page
+    assert "Secret plan" not in page
+
+
+def test_the_chooser_and_the_back_office_see_all_that_they_should(app: Dashboard, people: People) -> None:
+    browser = sign_in(app, None, "root@platform.test")
+    assert browser.get("/tenants").status_code == 200
+    assert "Globex" in browser.get("/platform/tenants/").text
+
+
+def test_the_doctor_says_that_the_wall_is_thinner(app: Dashboard) -> None:
+    found = json.loads(app.test_cli_runner().invoke(args=["doctor", "--json"]).stdout)["checks"]
+    assert [finding["status"] for finding in found if finding["part"] == "database"] == ["ok"]
+    (intact, thinner) = [finding for finding in found if finding["part"] == "walls"]
+    assert (intact["status"], thinner["status"]) == ("ok", "warn")
+    assert "One database credential serves all scopes" in thinner["sentence"]
+
+
+@pytest.fixture
+def moving_database(postgres: PostgresAddress, database: str) -> Iterator[str]:
+    """The name of a database whose host gives one role today and three tomorrow."""
+    name = f"{database}_that_moves"
+    postgres.create_database(name)
+    yield name
+    postgres.drop_database(name)
+
+
+def test_a_database_may_get_roles_and_lose_them(
+    environment: dict[str, str], one_credential: dict[str, str], postgres: PostgresAddress, moving_database: str
+) -> None:
+    three = environment | {
+        f"{prefix}DATABASE_URL": postgres.url(role, moving_database)
+        for prefix, role in {"": "app", "SYSTEM_": "system", "OWNER_": "owner"}.items()
+    }
+    one = one_credential | {"DATABASE_URL": postgres.url("owner", moving_database)}
+    with migrated(Settings.from_env(one)) as app:
+        acme = make_tenant(app, "acme", "https://jobs.acme.test")
+        globex = make_tenant(app, "globex", "https://jobs.globex.test")
+        make_run(app, acme)
+    for variables in (one, three, one):
+        with migrated(Settings.from_env(variables)) as app, app.app_context():
+            with system_scope("test") as session:
+                assert session.scalar(sa.text("SELECT count(*) FROM run")) == 1
+            with bound(Binding.of(globex)), tenant_session() as session:
+                assert session.scalar(sa.text("SELECT count(*) FROM run")) == 0
