@@ -177,6 +177,7 @@ class Preview:
     """What a rule means: in words, its next fires, and the next changes of the clock."""
 
     words: str
+    crons: Sequence[str]
     fires: Sequence[Fire]
     changes: Sequence[ClockChange]
 
@@ -237,6 +238,7 @@ def preview(rule: Recurrence, *, fires: bool = True) -> Preview:
     now = utc_now()
     return Preview(
         words=rule.explain(),
+        crons=rule.crons if rule.kind == "cron" else (),
         fires=rule.preview(now, FIRES) if fires else (),
         changes=clock_changes(rule.timezone, now, 2),
     )
