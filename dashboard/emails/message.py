@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import timedelta
 from typing import Annotated, Any
 from uuid import UUID
 
@@ -44,6 +45,7 @@ class EmailMessage(JobType):
     label = "Email"
     description = "Sends a mail to one or many recipients, each on its own."
     queue = "email"
+    timeout = timedelta(hours=4)  # 10,000 mails take 34 minutes at the send rate that tenants begin with
     idempotent = True
     max_attempts = 3
 

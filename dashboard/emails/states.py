@@ -21,6 +21,9 @@ MOVES: dict[str, frozenset[str]] = {
     SENT: frozenset(),
     BOUNCED: frozenset({PENDING}),
     SUPPRESSED: frozenset({PENDING}),
-    UNCERTAIN: frozenset({PENDING, SENT}),
+    UNCERTAIN: frozenset({PENDING, SENT, DEFERRED, BOUNCED}),
 }
-"""From each state, the states a delivery may move to; `pending` after an end is a resend by a person."""
+"""From each state, the states a delivery may move to; `pending` after an end is a resend by a person.
+
+A worker that was taken for dead, and was only slow, may still tell what became of an uncertain one.
+"""
