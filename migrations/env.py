@@ -9,13 +9,11 @@ from flask import current_app
 from config.settings import Settings
 from dashboard.core import walls
 from dashboard.extensions import Base
+from migrations import TURN_LOCK
 from migrations.privileges import APP_TABLES
 
 LOCK_TIMEOUT = "4s"
 STATEMENT_TIMEOUT = "5s"
-
-MIGRATION_LOCK = 0x4D49475241544F
-"""The key of the advisory lock that makes migrations take turns: two releases may start at once."""
 
 TURN_TIMEOUT = "60s"
 """How long to wait for the one that came first; nothing it may do takes as long."""
@@ -27,7 +25,7 @@ def run() -> None:
     engine = sa.create_engine(settings.owner_url.get_secret_value(), poolclass=sa.NullPool)
     with engine.connect() as connection:
         connection.execute(sa.text(f"SET lock_timeout = '{TURN_TIMEOUT}'"))
-        connection.execute(sa.text("SELECT pg_advisory_lock(:key)"), {"key": MIGRATION_LOCK})
+        connection.execute(sa.text("SELECT pg_advisory_lock(:key)"), {"key": TURN_LOCK})
         connection.execute(sa.text(f"SET lock_timeout = '{LOCK_TIMEOUT}'"))
         connection.execute(sa.text(f"SET statement_timeout = '{STATEMENT_TIMEOUT}'"))
         connection.execute(sa.text("SET app.scope = 'system'"))
