@@ -164,6 +164,13 @@ def test_schedules_are_listed_shown_paused_and_resumed(app: Dashboard, acme: Ten
     assert (refused.exit_code, refused.stderr) == (1, "Error: This schedule is not paused.\n")
 
 
+def test_a_schedule_is_run_now(app: Dashboard, acme: Tenant) -> None:
+    params = {"to": ["ada@acme.test"], "subject": "Hello", "body": "Good morning."}
+    make_schedule(app, acme, name="Greeting", job_type="email.message", params=params)
+    run_id = answer(app, "schedules", "run", "Greeting", "--tenant", "acme")["run"]
+    assert answer(app, "runs", "show", run_id, "--tenant", "acme")["state"] == "ready"
+
+
 def test_a_name_that_two_schedules_have_is_not_guessed(app: Dashboard, acme: Tenant) -> None:
     make_schedule(app, acme, name="Twin")
     make_schedule(app, acme, name="Twin")
@@ -203,6 +210,15 @@ def test_a_database_without_the_schema_is_said_so(
         postgres.drop_database(name)
     assert (done.returncode, done.stdout) == (1, "")
     assert "Run: flask db upgrade" in done.stderr
+
+
+def test_settings_that_are_missing_are_told_together_and_without_a_traceback() -> None:
+    command = [sys.executable, "-m", "flask", "--app", "dashboard.wsgi", "doctor"]
+    done = subprocess.run(command, env={"SECRET_KEY": "short"}, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (1, "")
+    for problem in ("DATABASE_URL: is not set", "REDIS_URL: is not set", "SECRET_KEY: must have at least"):
+        assert problem in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_every_command_explains_itself_and_answers_programs(app: Dashboard) -> None:
