@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from collections.abc import Iterator
 from threading import Thread
-from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, sync_playwright
 from werkzeug.serving import make_server
 
 from config.settings import Settings
 from dashboard.app import Dashboard, create_app
 from dashboard.core.orm import db
 from dashboard.tenants.registry import forget_cached
-
-WIDE, PHONE = 1360, 390
-OpenPage = Callable[..., Page]
+from tests.browser.visitor import Visitor
 
 
 @pytest.fixture(scope="session")
@@ -55,35 +51,12 @@ def browser(chromium: str, port: int) -> Iterator[Browser]:
 
 
 @pytest.fixture
-def open_page(browser: Browser, app: Dashboard, developing: Dashboard) -> Iterator[OpenPage]:
+def open_page(browser: Browser, app: Dashboard, developing: Dashboard) -> Iterator[Visitor]:
     """Open an address in a browser profile of its own; afterwards no page may have broken a rule.
 
     `app` empties the database after the test.
     """
-    problems: list[str] = []
-    with ExitStack() as stack:
-
-        def open_it(url: str, *, width: int = WIDE, **profile: Any) -> Page:
-            context = browser.new_context(viewport={"width": width, "height": 860}, **profile)
-            stack.callback(context.close)
-            page = context.new_page()
-            page.on("pageerror", lambda error: problems.append(str(error)))
-            page.on("console", lambda message: _note(problems, message.text))
-            page.on("request", lambda request: _note_foreign(problems, request.url))
-            page.goto(url)
-            return page
-
-        yield open_it
+    visitor = Visitor(browser, "test", strict=False)
+    yield visitor
     forget_cached(developing)
-    assert problems == []
-
-
-def _note(problems: list[str], text: str) -> None:
-    """Keep what the browser says about the content policy; that an answer was an error is no problem."""
-    if "Content Security Policy" in text:
-        problems.append(text)
-
-
-def _note_foreign(problems: list[str], url: str) -> None:
-    if ".test/" not in url and ".test:" not in url:
-        problems.append(f"asked another site: {url}")
+    visitor.leave()

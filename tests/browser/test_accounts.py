@@ -7,7 +7,7 @@ from playwright.sync_api import Page, expect
 
 from dashboard.app import Dashboard
 from dashboard.core.tenancy import Tenant
-from tests.browser.conftest import PHONE, WIDE, OpenPage
+from tests.browser.visitor import PHONE, WIDE, Visitor, fits
 from tests.factories.people import People, make_people
 from tests.signing_in import PASSWORD
 
@@ -27,11 +27,7 @@ def sign_in(page: Page, email: str, password: str = PASSWORD) -> None:
     page.wait_for_load_state()
 
 
-def fits(page: Page) -> bool:
-    return bool(page.evaluate("document.documentElement.scrollWidth <= innerWidth"))
-
-
-def test_a_wrong_password_is_told_and_the_address_kept(open_page: OpenPage, people: People) -> None:
+def test_a_wrong_password_is_told_and_the_address_kept(open_page: Visitor, people: People) -> None:
     page = open_page(f"{PLATFORM}/globex/settings")
     expect(page.get_by_text("Globex")).to_be_visible()
     sign_in(page, "mallory@globex.test", "not it at all")
@@ -43,7 +39,7 @@ def test_a_wrong_password_is_told_and_the_address_kept(open_page: OpenPage, peop
 
 @pytest.mark.parametrize("width", [WIDE, PHONE])
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_the_back_office_fits_the_window(open_page: OpenPage, people: People, width: int, scheme: str) -> None:
+def test_the_back_office_fits_the_window(open_page: Visitor, people: People, width: int, scheme: str) -> None:
     page = open_page(f"{PLATFORM}/sign-in", width=width, color_scheme=scheme)
     sign_in(page, "root@platform.test")
     for path in OFFICE:
@@ -51,7 +47,7 @@ def test_the_back_office_fits_the_window(open_page: OpenPage, people: People, wi
         assert fits(page), path
 
 
-def test_removing_a_membership_asks_first(open_page: OpenPage, people: People) -> None:
+def test_removing_a_membership_asks_first(open_page: Visitor, people: People) -> None:
     page = open_page(f"{PLATFORM}/sign-in?next=/platform/memberships/")
     sign_in(page, "root@platform.test")
     victor = page.get_by_role("row").filter(has_text="victor@acme.test")
@@ -63,7 +59,7 @@ def test_removing_a_membership_asks_first(open_page: OpenPage, people: People) -
     expect(victor).to_have_count(0)
 
 
-def test_enter_saves_the_settings_and_resets_nothing(open_page: OpenPage, people: People) -> None:
+def test_enter_saves_the_settings_and_resets_nothing(open_page: Visitor, people: People) -> None:
     page = open_page(f"{PLATFORM}/globex/sign-in?next=/globex/settings")
     sign_in(page, "mallory@globex.test")
     page.get_by_label("Brand name").fill("Globex Works")

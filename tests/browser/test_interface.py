@@ -8,7 +8,7 @@ import pytest
 from playwright.sync_api import Page, Route, expect
 
 from dashboard.core.tenancy import Tenant
-from tests.browser.conftest import PHONE, WIDE, OpenPage
+from tests.browser.visitor import PHONE, WIDE, Visitor
 
 GALLERY = "http://platform.test/globex/dev/gallery/"
 PANEL = "#gallery-panel"
@@ -37,7 +37,7 @@ def when_polled(page: Page, **answer: Any) -> None:
     page.route("**/dev/gallery/**", handle)
 
 
-def test_a_poll_keeps_ticks_and_focus(open_page: OpenPage) -> None:
+def test_a_poll_keeps_ticks_and_focus(open_page: Visitor) -> None:
     page = open_page(GALLERY)
     page.evaluate("document.querySelector('#run-3').mark = 'the same element'")
     page.check("#run-3 input")
@@ -49,14 +49,14 @@ def test_a_poll_keeps_ticks_and_focus(open_page: OpenPage) -> None:
     expect(page.locator("#run-5 .row-link")).to_be_focused()
 
 
-def test_a_menu_stays_open_over_a_poll(open_page: OpenPage) -> None:
+def test_a_menu_stays_open_over_a_poll(open_page: Visitor) -> None:
     page = open_page(GALLERY)
     page.click("[popovertarget=live-choice]")
     next_poll(page)
     expect(page.locator("#live-choice")).to_be_visible()
 
 
-def test_a_panel_says_when_it_was_last_current_and_recovers_by_itself(open_page: OpenPage) -> None:
+def test_a_panel_says_when_it_was_last_current_and_recovers_by_itself(open_page: Visitor) -> None:
     page = open_page(GALLERY)
     when_polled(page, status=503, body="away")
     expect(page.locator("#live-status")).to_contain_text("retrying", timeout=15_000)
@@ -67,7 +67,7 @@ def test_a_panel_says_when_it_was_last_current_and_recovers_by_itself(open_page:
     expect(page.locator("#live-status")).to_have_text("2 running, 2 failed")
 
 
-def test_it_does_not_poll_while_hidden_and_asks_once_when_shown(open_page: OpenPage) -> None:
+def test_it_does_not_poll_while_hidden_and_asks_once_when_shown(open_page: Visitor) -> None:
     page = open_page(GALLERY)
     page.evaluate(
         """() => {
@@ -84,14 +84,14 @@ def test_it_does_not_poll_while_hidden_and_asks_once_when_shown(open_page: OpenP
     expect(page.locator("body")).to_have_attribute("data-asked", "1")
 
 
-def test_a_poll_that_is_not_signed_in_any_more_loads_the_page_again(open_page: OpenPage) -> None:
+def test_a_poll_that_is_not_signed_in_any_more_loads_the_page_again(open_page: Visitor) -> None:
     page = open_page(GALLERY)
     when_polled(page, status=401, body="sign in")
     with page.expect_navigation(timeout=15_000):
         pass
 
 
-def test_an_act_that_asks_first_is_sent_only_after_yes(open_page: OpenPage) -> None:
+def test_an_act_that_asks_first_is_sent_only_after_yes(open_page: Visitor) -> None:
     page = open_page(GALLERY)
     sent: list[str] = []
     page.on("request", lambda request: sent.append(request.url) if request.method == "POST" else None)
@@ -106,7 +106,7 @@ def test_an_act_that_asks_first_is_sent_only_after_yes(open_page: OpenPage) -> N
     assert len(sent) == 1
 
 
-def test_an_invalid_form_comes_back_in_place_with_what_is_wrong(open_page: OpenPage) -> None:
+def test_an_invalid_form_comes_back_in_place_with_what_is_wrong(open_page: Visitor) -> None:
     page = open_page(GALLERY)
     page.fill("#field-when", "every full moon")
     with page.expect_response("**/posts") as answer:
@@ -117,7 +117,7 @@ def test_an_invalid_form_comes_back_in_place_with_what_is_wrong(open_page: OpenP
     expect(page.get_by_role("button", name="Save schedule")).to_be_enabled()
 
 
-def test_a_refusal_is_told_and_the_page_stays_as_it_is(open_page: OpenPage) -> None:
+def test_a_refusal_is_told_and_the_page_stays_as_it_is(open_page: Visitor) -> None:
     page = open_page(GALLERY)
     page.route("**/posts", lambda route: route.fulfill(status=409, body="<p data-message>This run has ended.</p>"))
     page.get_by_role("button", name="Save schedule").click()
@@ -127,7 +127,7 @@ def test_a_refusal_is_told_and_the_page_stays_as_it_is(open_page: OpenPage) -> N
     expect(page.locator("#toasts .flash")).to_have_count(0)
 
 
-def test_keys_search_and_explain_themselves(open_page: OpenPage) -> None:
+def test_keys_search_and_explain_themselves(open_page: Visitor) -> None:
     page = open_page(GALLERY)
     page.evaluate("document.activeElement.blur()")
     page.keyboard.press("/")
@@ -141,7 +141,7 @@ def test_keys_search_and_explain_themselves(open_page: OpenPage) -> None:
     expect(page.locator("#shortcuts")).to_be_hidden()
 
 
-def test_keys_can_be_switched_off(open_page: OpenPage) -> None:
+def test_keys_can_be_switched_off(open_page: Visitor) -> None:
     page = open_page(GALLERY)
     page.evaluate("document.activeElement.blur()")
     page.keyboard.press("?")
@@ -153,7 +153,7 @@ def test_keys_can_be_switched_off(open_page: OpenPage) -> None:
     expect(page.locator("#shortcuts")).to_be_hidden()
 
 
-def test_the_theme_is_kept_for_the_next_page_and_for_flower(open_page: OpenPage) -> None:
+def test_the_theme_is_kept_for_the_next_page_and_for_flower(open_page: Visitor) -> None:
     page = open_page(GALLERY, color_scheme="light")
     page.click(".who")
     page.click("[data-theme-choice=dark]")
@@ -162,7 +162,7 @@ def test_the_theme_is_kept_for_the_next_page_and_for_flower(open_page: OpenPage)
     assert page.evaluate("getComputedStyle(document.documentElement).colorScheme") == "dark"
 
 
-def test_times_follow_the_viewers_choice_of_zone(open_page: OpenPage) -> None:
+def test_times_follow_the_viewers_choice_of_zone(open_page: Visitor) -> None:
     page = open_page(GALLERY, timezone_id="America/Sao_Paulo")
     expect(page.locator(".timeline time").first).to_contain_text("JST")
     for choice, zone in (("UTC", "UTC"), ("mine", "UTC-03"), ("tenant", "JST")):
@@ -174,12 +174,12 @@ def test_times_follow_the_viewers_choice_of_zone(open_page: OpenPage) -> None:
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [WIDE, PHONE])
 @pytest.mark.parametrize("path", ["", "empty", "errors/404"])
-def test_nothing_is_wider_than_the_window(open_page: OpenPage, path: str, width: int, scheme: str) -> None:
+def test_nothing_is_wider_than_the_window(open_page: Visitor, path: str, width: int, scheme: str) -> None:
     page = open_page(GALLERY + path, width=width, color_scheme=scheme)
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
 
 
-def test_on_a_phone_the_menu_button_shows_the_way_to_everything(open_page: OpenPage) -> None:
+def test_on_a_phone_the_menu_button_shows_the_way_to_everything(open_page: Visitor) -> None:
     page = open_page(GALLERY, width=PHONE)
     page.evaluate("scrollTo(0, 0)")
     expect(page.locator("#side")).to_be_hidden()

@@ -8,7 +8,7 @@ from playwright.sync_api import Page, expect
 from dashboard.app import Dashboard
 from dashboard.core.tenancy import Tenant
 from dashboard.runs.states import RUN_STATES
-from tests.browser.conftest import PHONE, WIDE, OpenPage
+from tests.browser.visitor import PHONE, WIDE, Visitor, fits
 from tests.factories import make_user
 from tests.factories.runs import make_run
 from tests.factories.schedules import make_schedule
@@ -39,14 +39,10 @@ def sign_in(page: Page) -> None:
     expect(page.get_by_role("heading", level=1)).not_to_have_text("Sign in")
 
 
-def fits(page: Page) -> bool:
-    return bool(page.evaluate("document.documentElement.scrollWidth <= innerWidth"))
-
-
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [WIDE, PHONE])
 def test_every_place_in_the_navigation_fits_the_window(
-    open_page: OpenPage, busy: Tenant, width: int, scheme: str
+    open_page: Visitor, busy: Tenant, width: int, scheme: str
 ) -> None:
     page = open_page(HOME + "sign-in", width=width, color_scheme=scheme)
     assert fits(page)

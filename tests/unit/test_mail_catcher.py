@@ -94,10 +94,10 @@ def test_a_message_is_shown_with_its_headers_and_its_html_in_a_sandbox(catcher: 
     catcher.send(make_message())
     mail_id = catcher.messages()[0]["id"]
     page = catcher.get(f"/messages/{mail_id}/").data.decode()
-    assert f'<iframe sandbox src="/messages/{mail_id}/html"' in page
+    assert f'<iframe sandbox="allow-popups allow-popups-to-escape-sandbox" src="/messages/{mail_id}/html"' in page
     assert "List-Unsubscribe" in page
     html = catcher.get(f"/messages/{mail_id}/html")
-    assert html.headers["Content-Security-Policy"].startswith("sandbox; default-src 'none'")
+    assert html.headers["Content-Security-Policy"].startswith("sandbox allow-popups")
     assert b"<b>ready</b>" in html.data
 
 
