@@ -134,7 +134,7 @@
   // Keys: "/" searches, "?" explains, "g" and a letter go somewhere.
   let going = 0;
   on("keydown", (event) => {
-    const typing = event.target.closest?.("input, textarea, select, [contenteditable], dialog");
+    const typing = event.target.closest?.("input, textarea, select, [contenteditable], dialog[open]");
     if (typing || event.ctrlKey || event.metaKey || event.altKey || stored("shortcuts") === "off") return;
     const letter = Date.now() < going ? event.key : "";
     going = event.key === "g" && !letter ? Date.now() + 1500 : 0;
