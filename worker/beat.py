@@ -16,8 +16,8 @@ from celery.beat import Scheduler
 from config.settings import Settings
 from dashboard.core.clock import database_now
 from dashboard.core.orm import system_scope
-from dashboard.runs import dispatcher, reaper
-from dashboard.runs.dispatcher import Pace
+from dashboard.runs import reaper
+from dashboard.runs.dispatcher import Pace, admit, hand_back
 from dashboard.runs.ledger import Move
 from dashboard.runs.load import RUNS, SCHEDULES, reconcile
 from dashboard.schedules.planner import plan
@@ -29,6 +29,9 @@ from worker.publishing import BrokerAway, Publisher
 
 POLL_SECONDS = 1.0
 """How often each part looks for itself, if nothing wakes it."""
+
+DISPATCH_REST_SECONDS = 0.01
+"""How long ended runs are gathered, so that their slots are filled by one admission."""
 
 RECONCILE_SECONDS = 60.0
 
@@ -46,11 +49,11 @@ class Dispatcher:
     def step(self) -> float:
         self.publisher.connect()
         with system_scope("dispatcher") as session:
-            admitted = dispatcher.admit(session, lease=self.lease, pace=self.pace)
+            admitted = admit(session, lease=self.lease, pace=self.pace)
         unsent = self.publisher.publish(admitted)
         if unsent:
             with system_scope("dispatcher") as session:
-                dispatcher.hand_back(session, unsent, "The broker did not take its message.")
+                hand_back(session, unsent, "The broker did not take its message.")
             raise BrokerAway(f"{len(unsent)} runs wait for the broker.")
         return 0.0 if admitted else POLL_SECONDS
 
@@ -111,7 +114,8 @@ class DatabaseScheduler(Scheduler):
     def setup_schedule(self) -> None:
         """Start the threads. Periodic tasks of Celery's own configuration have no place here: schedules are rows."""
         settings = cast(Settings, self.flask_app.extensions["settings"])
-        dispatching = Loop("dispatcher", self.flask_app, Dispatcher(self.celery, settings).step)
+        dispatcher = Dispatcher(self.celery, settings)
+        dispatching = Loop("dispatcher", self.flask_app, dispatcher.step, rest=DISPATCH_REST_SECONDS)
         reaping = Loop("reaper", self.flask_app, Reaper(settings).step)
         listener = Listener(settings, {RUNS: dispatching.wake, SCHEDULES: self._awake.set})
         name = f"beat@{socket.gethostname()}"

@@ -20,13 +20,15 @@ log = structlog.get_logger(__name__)
 class Loop:
     """Calls `step` inside the application's context, then waits for the seconds it returned, or until woken.
 
-    A step that fails is tried again after a growing pause. The first failure of a row is told, and its end.
+    A step that fails is tried again after a growing pause. The first failure of a row is told, and its end. Between
+    two steps `rest` seconds pass at least, so that many wake-ups become one step.
     """
 
-    def __init__(self, name: str, flask_app: Flask, step: Callable[[], float]) -> None:
+    def __init__(self, name: str, flask_app: Flask, step: Callable[[], float], *, rest: float = 0.0) -> None:
         self.name = name
         self.flask_app = flask_app
         self.step = step
+        self.rest = rest
         self._awake = threading.Event()
         self._stopping = threading.Event()
         self._failures = 0
@@ -76,5 +78,6 @@ class Loop:
     def _run(self) -> None:
         while not self._stopping.is_set():
             pause = self.once()
+            self._stopping.wait(self.rest)
             self._awake.wait(LONGEST_PAUSE_SECONDS if self._stopping.is_set() else pause)
             self._awake.clear()

@@ -7,10 +7,9 @@ there is no leader to lose. Messages are sent by the caller, after the commit.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import Any
 from uuid import UUID
 
 import sqlalchemy as sa
@@ -124,10 +123,15 @@ class Pace:
             self._last = (now, ended)
 
     def ahead(self, island: Fleet, slots: int) -> int:
-        """Return how many runs may lie in the broker for these workers, beyond their slots."""
-        if not slots:
+        """Return how many runs may lie in the broker for these workers, beyond their slots.
+
+        None while runs last a second or longer; else as many as there are slots, so that a worker finds its next one
+        there, and more where LOOKAHEAD_SECONDS of work are more.
+        """
+        if not slots or self.rate < slots:
             return 0
-        return min(int(self.rate * LOOKAHEAD_SECONDS * island.slots / slots), MOST_AHEAD * island.slots)
+        work = int(self.rate * LOOKAHEAD_SECONDS * island.slots / slots)
+        return min(max(island.slots, work), MOST_AHEAD * island.slots)
 
 
 def admit(session: Session, *, lease: timedelta, pace: Pace) -> list[Admitted]:
@@ -138,9 +142,8 @@ def admit(session: Session, *, lease: timedelta, pace: Pace) -> list[Admitted]:
     if not session.scalar(_ANY_READY):
         return []
     session.execute(_TAKE_TURN, {"key": ADMISSION_LOCK})
-    fleet = live_workers(session, lease)
-    held: Held = {(queue, lane): count for queue, lane, count in session.execute(_HELD)}
-    pace.observe(session.execute(_SEQUENCE).scalar_one(), sum(held.values()))
+    fleet, held, admitted_ever = look(session, lease)
+    pace.observe(admitted_ever, sum(held.values()))
     share = share_of(fleet, pace.ahead(fleet, fleet.slots))
     admitted: list[Admitted] = []
     for island in fleet.islands():
@@ -151,19 +154,25 @@ def admit(session: Session, *, lease: timedelta, pace: Pace) -> list[Admitted]:
 
 _ANY_READY = sa.text("SELECT EXISTS (SELECT FROM tenant_load WHERE ready > 0)")
 _TAKE_TURN = sa.text("SELECT pg_advisory_xact_lock(:key)")
-_HELD = sa.text("SELECT queue, lane, count(*) FROM run WHERE state IN ('admitted', 'running') GROUP BY queue, lane")
-_SEQUENCE = sa.text("SELECT sequence FROM dispatch_clock")
 
 
-def live_workers(session: Session, lease: timedelta) -> Fleet:
-    """Return the workers whose heartbeat is younger than `lease`."""
-    rows: Iterable[Any] = session.execute(_WORKERS, {"lease": lease})
-    return Fleet(workers=tuple((frozenset(queues), slots) for queues, slots in rows if queues and slots > 0))
+def look(session: Session, lease: timedelta) -> tuple[Fleet, Held, int]:
+    """Return the workers whose heartbeat is younger than `lease`, what is held, and the number of admissions ever."""
+    workers, held, admitted_ever = session.execute(_LOOK, {"lease": lease}).one()
+    fleet = Fleet(workers=tuple((frozenset(each["queues"]), each["slots"]) for each in workers if each["queues"]))
+    return fleet, {(each["queue"], each["lane"]): each["count"] for each in held}, admitted_ever
 
 
-_WORKERS = sa.text("""
-SELECT queues, slots FROM process
-WHERE kind = 'worker' AND stopped_at IS NULL AND seen_at > now() - CAST(:lease AS interval)
+_LOOK = sa.text("""
+SELECT
+    (SELECT coalesce(json_agg(worker), '[]') FROM (
+        SELECT queues, slots FROM process
+        WHERE kind = 'worker' AND stopped_at IS NULL AND slots > 0 AND seen_at > now() - CAST(:lease AS interval)
+    ) AS worker),
+    (SELECT coalesce(json_agg(held), '[]') FROM (
+        SELECT queue, lane, count(*) FROM run WHERE state IN ('admitted', 'running') GROUP BY queue, lane
+    ) AS held),
+    (SELECT sequence FROM dispatch_clock)
 """)
 
 

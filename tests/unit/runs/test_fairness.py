@@ -271,20 +271,23 @@ def test_of_two_runs_with_one_key_the_second_waits_for_the_first(app: Dashboard,
     assert run_of(app, second).state == "ready"
 
 
-def test_short_runs_may_lie_ahead_in_the_broker_and_long_ones_may_not() -> None:
+@pytest.mark.parametrize(
+    ("ends_per_second", "ahead"), [(5, 0), (20, 10), (400, 20), (5000, 30)], ids=["long", "short", "shorter", "empty"]
+)
+def test_only_short_runs_may_lie_ahead_in_the_broker(ends_per_second: int, ahead: int) -> None:
     moment = [0.0]
     pace = Pace(clock=lambda: moment[0])
     fleet = Fleet(workers=((frozenset(QUEUES), 10),))
-    pace.observe(0, 0)
-    moment[0] = 1.0
-    pace.observe(10, 10)
-    assert pace.ahead(fleet, 10) == 0
-    for second in range(2, 12):
+    for second in range(30):
         moment[0] = float(second)
-        pace.observe(second * 400, 10)
-    assert 15 < pace.ahead(fleet, 10) <= 20
-    assert window_of(fleet, {}, 0).free == 10
-    assert share_of(fleet, 0) == 5
+        pace.observe(second * ends_per_second + 10, 10)
+    assert pace.ahead(fleet, fleet.slots) == pytest.approx(ahead, abs=1)
+
+
+def test_a_tenant_without_a_cap_gets_half_and_one_at_least() -> None:
+    fleet = Fleet(workers=((frozenset(QUEUES), 10),))
+    assert (share_of(fleet, 0), share_of(fleet, 10), share_of(Fleet(workers=()), 0)) == (5, 10, 1)
+    assert window_of(fleet, {("default", "bulk"): 4}, 0).free == 6
 
 
 def test_workers_that_share_no_queue_are_apart() -> None:
