@@ -8,7 +8,7 @@ import pytest
 import redis
 
 from dashboard.core.tenancy import Tenant
-from tests.chaos.conftest import Site
+from tests.chaos.site import Site
 from tests.factories.ledger import enqueue_runs, load_of, run_of, states_of, timeline_of
 from tests.processes import RunningProcess, wait_until
 from tests.worker.ledger_probes import AGAIN, effects_of, job, starts_of, until, until_started

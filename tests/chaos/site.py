@@ -1,0 +1,72 @@
+"""A whole installation of the product on servers that may be stopped and killed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from itertools import count
+
+from flask_migrate import upgrade
+
+from config.settings import Settings
+from dashboard.app import Dashboard, create_app
+from dashboard.core.orm import db
+from dashboard.core.tenancy import Tenant
+from tests.application import PLATFORM
+from tests.factories import make_tenant
+from tests.processes import RunningProcess, beat_process, celery, running, worker_process
+from tests.servers import PostgresServer, ValkeyServer, temporary_postgres, temporary_valkey
+from tests.worker.ledger_probes import PLUGIN, until_ready
+
+_numbers = count(1)
+
+
+@dataclass(slots=True, kw_only=True)
+class Site:
+    """A whole installation: its servers, and processes that are started on them."""
+
+    postgres: PostgresServer
+    valkey: ValkeyServer
+    environment: dict[str, str]
+    app: Dashboard
+    stack: ExitStack = field(default_factory=ExitStack)
+
+    def start_beat(self) -> RunningProcess:
+        return self.stack.enter_context(beat_process(self.environment, plugins=[PLUGIN]))
+
+    def start_worker(self, concurrency: int = 4) -> RunningProcess:
+        """Start a worker, and return once beat may count on it."""
+        worker = self.stack.enter_context(worker_process(self.environment, plugins=[PLUGIN], concurrency=concurrency))
+        until_ready(self.app)
+        return worker
+
+    def start_early_worker(self) -> RunningProcess:
+        """Start a worker that cannot be ready yet."""
+        settings = {**self.environment, "PLUGINS": PLUGIN, "WORKER_CONCURRENCY": "2"}
+        return self.stack.enter_context(running([*celery("worker"), "--loglevel=INFO"], settings))
+
+    def tenant(self, slug: str) -> Tenant:
+        """Return a new tenant; each test has its own."""
+        name = f"{slug}{next(_numbers)}"
+        return make_tenant(self.app, name, f"{PLATFORM}/{name}")
+
+
+@contextmanager
+def installed(environment: Mapping[str, str]) -> Iterator[Site]:
+    """An installation with `environment`, on servers of its own."""
+    with temporary_postgres() as postgres, temporary_valkey() as valkey:
+        own = {
+            **environment,
+            "DATABASE_URL": postgres.url("app"),
+            "SYSTEM_DATABASE_URL": postgres.url("system"),
+            "OWNER_DATABASE_URL": postgres.url("owner"),
+            "REDIS_URL": valkey.url(),
+        }
+        app = create_app(Settings.from_env(own))
+        with app.app_context():
+            upgrade()
+        yield Site(postgres=postgres, valkey=valkey, environment=own, app=app)
+        with app.app_context():
+            for engine in db.engines.values():
+                engine.dispose()
