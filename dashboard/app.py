@@ -5,7 +5,7 @@ from __future__ import annotations
 from flask import Flask
 from werkzeug.middleware.proxy_fix import ProxyFix
 
-from config import logging
+from config import logging, reporting
 from config.flask import flask_config
 from config.settings import Settings
 from dashboard import extensions, features
@@ -23,6 +23,7 @@ def create_app(settings: Settings | None = None) -> Dashboard:
     """Return the application for `settings` (the environment's by default), with every feature registered."""
     settings = settings or Settings.from_env()
     logging.configure(settings, name_tenant)
+    reporting.configure(settings)
     app = Dashboard("dashboard", static_folder=None)
     app.config.update(flask_config(settings))
     app.extensions["settings"] = settings
