@@ -43,6 +43,7 @@ from dashboard.schedules.commands import schedules as schedule_commands
 from dashboard.tenants import models as _tenants
 from dashboard.tenants import options, registry
 from dashboard.tenants.commands import tenants
+from dashboard.trail import views as trail
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIApplication
@@ -62,6 +63,7 @@ BLUEPRINTS: tuple[Blueprint, ...] = (
     runs.bp,
     schedules.bp,
     calendar.bp,
+    trail.bp,
 )
 COMMANDS: tuple[click.Command, ...] = (doctor, demo, tenants, users, members, schedule_commands, run_commands)
 
@@ -73,6 +75,7 @@ NAVIGATION: tuple[NavItem, ...] = (
     NavItem(section=None, label="Schedules", endpoint="schedules.index", action=Action.VIEW, key="s"),
     NavItem(section=None, label="Calendar", endpoint="calendar.index", action=Action.VIEW, key="c"),
     NavItem(section="Operate", label="Monitor", endpoint="monitor.index", action=Action.VIEW, key="m"),
+    NavItem(section="Operate", label="Audit", endpoint="audit.index", action=Action.VIEW_AUDIT, key="a"),
     NavItem(section="Operate", label="Settings", endpoint="settings.index", action=Action.EDIT_SETTINGS, key="e"),
 )
 

@@ -1,0 +1,1 @@
+"""The audit trail as a tenant's admins read it."""
