@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 from flask import Flask
 from werkzeug.middleware.proxy_fix import ProxyFix
 
@@ -10,7 +13,7 @@ from config.flask import flask_config
 from config.settings import Settings
 from dashboard import extensions, features
 from dashboard.core import error_pages, links, mounting, secrets, security, sending, templating
-from dashboard.core.tenancy import TenantConfig, name_tenant
+from dashboard.core.tenancy import TenantConfig
 
 
 class Dashboard(Flask):
@@ -18,11 +21,15 @@ class Dashboard(Flask):
 
     config_class = TenantConfig
 
+    def ensure_sync(self, func: Callable[..., Any]) -> Callable[..., Any]:
+        """Return the function itself: none of ours is async, and to ask it each time costs each request and task."""
+        return func
+
 
 def create_app(settings: Settings | None = None) -> Dashboard:
     """Return the application for `settings` (the environment's by default), with every feature registered."""
     settings = settings or Settings.from_env()
-    logging.configure(settings, name_tenant)
+    logging.configure(settings, mounting.name_origin)
     reporting.configure(settings)
     app = Dashboard("dashboard", static_folder=None)
     app.config.update(flask_config(settings))

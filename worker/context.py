@@ -23,12 +23,11 @@ from celery.exceptions import Ignore, Reject, Retry
 from celery.worker.request import Request
 from flask.sessions import SessionMixin
 from flask_login import current_user
-from structlog.contextvars import bind_contextvars, reset_contextvars
 
 from config.settings import Settings
 from dashboard.core.carriage import HEADER, GoneActor, unpack
 from dashboard.core.errors import NoTenant, StationmasterError
-from dashboard.core.mounting import REQUEST_ID
+from dashboard.core.mounting import REQUEST_ID, TASK, TASK_ID
 from dashboard.core.sending import CELERY_OWN, SendingCelery
 from dashboard.core.tenancy import DEFAULT_PORTS, Binding, bound, current_binding
 from dashboard.extensions import db
@@ -39,9 +38,6 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 HOOKS = ("before_start", "on_success", "on_failure", "on_retry", "after_return")
-TASK_ID = "stationmaster.task_id"
-"""The key of the rebuilt environ that names the task; a browser's request has none."""
-
 CONTEXTS_ARE_ONE = "ctx" in inspect.signature(flask.Flask.process_response).parameters
 """From Flask 3.2 on a request context is an application context with a request."""
 
@@ -142,13 +138,14 @@ class TenantTask(Task[Any, Any]):
         """Return what the message brings; a call without a message takes what is bound, or the running task's."""
         if self.tenantless:
             return None
-        binding = None
-        if not self.request.called_directly:
-            binding = self.app.binding_in(self.request.headers)
-        elif current_binding() is not None:
+        message = self.request
+        if not message.called_directly:
+            binding = self.app.binding_in(message.headers)
+        else:
             binding = current_binding()
-        elif (running := get_current_task()) is not None:
-            binding = self.app.binding_in(running.request.headers)
+            running = get_current_task()
+            if binding is None and running is not None:
+                binding = self.app.binding_in(running.request.headers)
         if binding is None and not self._may_do_without_tenant:
             raise NoTenant(f"{self.name} came with no tenant header.")
         return binding
@@ -235,19 +232,16 @@ def rebuilt(app: flask.Flask, binding: Binding, task: str, task_id: str | None) 
     At the end after_request and teardown functions run, once, on an empty response: 200, 202 for a retry, 500.
     Raises GoneActor where a person asked for the task who may no longer act in the tenant.
     """
-    tokens = bind_contextvars(task=task, task_id=task_id, request_id=str(binding.request_id or task_id))
-    try:
-        with bound(binding), _request(app, binding, task_id) as respond:
-            if binding.actor.kind == "user" and not current_user.is_authenticated:
-                raise GoneActor
-            try:
-                yield
-            except BaseException as error:
-                _respond_to_failure(respond, error)
-                raise
-            respond(200)
-    finally:
-        reset_contextvars(**tokens)
+    with bound(binding), ExitStack() as stack:
+        respond = _open_request(stack, app, _environ(binding, task, task_id))
+        if binding.actor.kind == "user" and not current_user.is_authenticated:
+            raise GoneActor
+        try:
+            yield
+        except BaseException as error:
+            _respond_to_failure(respond, error)
+            raise
+        respond(200)
 
 
 def _respond_to_failure(respond: Callable[[int], None], error: BaseException) -> None:
@@ -258,27 +252,28 @@ def _respond_to_failure(respond: Callable[[int], None], error: BaseException) ->
         log.exception("after_request_failed")
 
 
-@contextmanager
-def _request(app: flask.Flask, binding: Binding, task_id: str | None) -> Iterator[Callable[[int], None]]:
-    """Open the request, with `g` and `db.session` of its own, and yield what ends it with a status.
+def _open_request(stack: ExitStack, app: flask.Flask, environ: WSGIEnvironment) -> Callable[[int], None]:
+    """Open a request with `g` and `db.session` of its own until the stack ends; return what answers it.
 
     The one place that knows which Flask this is.
     """
-    context = app.request_context(_environ(binding, task_id))
+    context = app.request_context(environ)
     context._session = CarriedSession()
-    leading = (context,) if CONTEXTS_ARE_ONE else ()
+    if not CONTEXTS_ARE_ONE:  # or a live request's application context would be shared
+        stack.enter_context(app.app_context())
+    stack.enter_context(context)
 
     def respond(status: int) -> None:
-        app.process_response(*leading, app.response_class(status=status))  # type: ignore[call-arg]
+        response = app.response_class(status=status)
+        if CONTEXTS_ARE_ONE:
+            app.process_response(context, response)  # type: ignore[call-arg, arg-type]
+        else:
+            app.process_response(response)
 
-    with ExitStack() as stack:
-        if not CONTEXTS_ARE_ONE:  # or a live request's application context would be shared
-            stack.enter_context(app.app_context())
-        stack.enter_context(context)
-        yield respond
+    return respond
 
 
-def _environ(binding: Binding, task_id: str | None) -> WSGIEnvironment:
+def _environ(binding: Binding, task: str, task_id: str | None) -> WSGIEnvironment:
     """Return what a WSGI server would say of a GET of the root's first page."""
     root = binding.root
     environ: WSGIEnvironment = {
@@ -299,6 +294,7 @@ def _environ(binding: Binding, task_id: str | None) -> WSGIEnvironment:
         "wsgi.multiprocess": True,
         "wsgi.run_once": False,
         REQUEST_ID: binding.request_id,
+        TASK: task,
         TASK_ID: task_id,
     }
     if binding.locale:

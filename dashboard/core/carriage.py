@@ -10,6 +10,8 @@ import base64
 import binascii
 import hashlib
 import hmac
+from functools import lru_cache
+from typing import NamedTuple
 from uuid import UUID
 
 from flask import Flask
@@ -22,7 +24,7 @@ HEADER = "stationmaster"
 
 VERSION = 1
 KINDS: tuple[ActorKind, ...] = ("system", "user", "schedule")
-NO_ID = UUID(int=0)
+NO_ID = bytes(16)
 MAC_BYTES = 16
 IDS_AT = 2
 LOCALE_AT = IDS_AT + 4 * 16
@@ -46,7 +48,7 @@ def pack(binding: Binding, key: bytes) -> str:
     ids = (binding.tenant.id, binding.root.id, binding.actor.id, binding.request_id)
     body = (
         bytes((VERSION, KINDS.index(binding.actor.kind)))
-        + b"".join((each or NO_ID).bytes for each in ids)
+        + b"".join(each.bytes if each else NO_ID for each in ids)
         + (binding.locale or "").encode()[:MAX_LOCALE]
     )
     return base64.urlsafe_b64encode(body + _mac(body, key)).decode()
@@ -57,18 +59,13 @@ def unpack(app: Flask, value: object, key: bytes) -> Binding:
 
     Raises BadHeader for a value we did not write, GoneTenant for a tenant that is deleted or suspended.
     """
-    body = _verified(value, key)
-    tenant_id, root_id, actor_id, request_id = (UUID(bytes=body[at : at + 16]) for at in range(IDS_AT, LOCALE_AT, 16))
-    tenant = resolver_of(app).by_id(tenant_id)
+    if not isinstance(value, str):
+        raise BadHeader
+    known = _verified(value, key)
+    tenant = resolver_of(app).by_id(known.tenant_id)
     if tenant is None or not tenant.active:
         raise GoneTenant
-    return Binding.of(
-        tenant,
-        root_id,
-        actor=Actor(kind=KINDS[body[1]], id=None if actor_id == NO_ID else actor_id),
-        locale=body[LOCALE_AT:].decode() or None,
-        request_id=None if request_id == NO_ID else request_id,
-    )
+    return Binding.of(tenant, known.root_id, actor=known.actor, locale=known.locale, request_id=known.request_id)
 
 
 def header_key(secret_key: str) -> bytes:
@@ -76,9 +73,19 @@ def header_key(secret_key: str) -> bytes:
     return hashlib.sha256(b"stationmaster message header\0" + secret_key.encode()).digest()
 
 
-def _verified(value: object, key: bytes) -> bytes:
-    if not isinstance(value, str):
-        raise BadHeader
+class _Contents(NamedTuple):
+    """What a header of ours says."""
+
+    tenant_id: UUID
+    root_id: UUID
+    actor: Actor
+    request_id: UUID | None
+    locale: str | None
+
+
+@lru_cache(maxsize=4096)
+def _verified(value: str, key: bytes) -> _Contents:
+    """Return what the header says, kept for the messages of the same click or schedule. Raises BadHeader."""
     try:
         raw = base64.urlsafe_b64decode(value)
     except (binascii.Error, ValueError):
@@ -88,7 +95,18 @@ def _verified(value: object, key: bytes) -> bytes:
         raise BadHeader
     if body[0] != VERSION or body[1] >= len(KINDS):
         raise BadHeader
-    return body
+    tenant_id, root_id, actor_id, request_id = (body[at : at + 16] for at in range(IDS_AT, LOCALE_AT, 16))
+    return _Contents(
+        tenant_id=UUID(bytes=tenant_id),
+        root_id=UUID(bytes=root_id),
+        actor=Actor(kind=KINDS[body[1]], id=_id(actor_id)),
+        request_id=_id(request_id),
+        locale=body[LOCALE_AT:].decode() or None,
+    )
+
+
+def _id(raw: bytes) -> UUID | None:
+    return None if raw == NO_ID else UUID(bytes=raw)
 
 
 def _mac(body: bytes, key: bytes) -> bytes:

@@ -5,14 +5,13 @@ Outside Flask, because the session is opened when the request context is pushed 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, MutableMapping
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import structlog
-from flask import Flask, request
+from flask import Flask, has_request_context, request
 from sqlalchemy.exc import SQLAlchemyError
-from structlog.contextvars import bound_contextvars
 from werkzeug.exceptions import HTTPException, MisdirectedRequest, NotFound, ServiceUnavailable
 from werkzeug.sansio.utils import get_host
 
@@ -32,6 +31,9 @@ log = structlog.get_logger(__name__)
 
 _REFUSAL = "stationmaster.refusal"
 REQUEST_ID = "stationmaster.request_id"
+TASK = "stationmaster.task"
+TASK_ID = "stationmaster.task_id"
+"""The task that a worker opened a request for; a browser's has neither."""
 KNOWN_HOST = "stationmaster.host"
 """The host a request came to, if it is one of ours and sessions may live there; absent for probes and refusals."""
 
@@ -64,7 +66,7 @@ class Mount:
         except SQLAlchemyError:
             log.warning("host_lookup_failed", exc_info=True)
             environ[_REFUSAL] = ServiceUnavailable()
-        with bound(binding), bound_contextvars(request_id=str(environ[REQUEST_ID])):
+        with bound(binding):
             return _BoundBody(self.wsgi_app(environ, start_response), current_binding())
 
     def _mount(self, environ: WSGIEnvironment) -> Binding | None:
@@ -127,6 +129,18 @@ def _refuse() -> None:
     refusal: Any = request.environ.get(_REFUSAL)
     if refusal is not None:
         raise refusal
+
+
+def name_origin(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """Put on a log line which tenant, request and task it is of (a structlog processor)."""
+    binding = current_binding()
+    if binding is not None:
+        event.setdefault("tenant", binding.tenant.slug)
+    if has_request_context():
+        for key, name in ((REQUEST_ID, "request_id"), (TASK, "task"), (TASK_ID, "task_id")):
+            if request.environ.get(key) is not None:
+                event.setdefault(name, str(request.environ[key]))
+    return event
 
 
 def starts_with(path: str, prefix: str) -> bool:

@@ -6,11 +6,11 @@ binds it for a task, `flask … --tenant` binds it for a command. Everything els
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar, copy_context
 from dataclasses import dataclass, field, replace
-from functools import wraps
+from functools import lru_cache, wraps
 from typing import Any, Literal, NoReturn, ParamSpec, Protocol, Self, TypeVar, cast
 from uuid import UUID
 
@@ -103,8 +103,13 @@ class Binding:
             actor=actor,
             locale=locale,
             request_id=request_id,
-            settings={**tenant.values, **_implied_by(root, tenant.roots)},
+            settings=_settings(tenant, root),
         )
+
+
+@lru_cache(maxsize=1024)
+def _settings(tenant: Tenant, root: Root) -> Mapping[str, Any]:
+    return {**tenant.values, **_implied_by(root, tenant.roots)}
 
 
 def _implied_by(root: Root, roots: Iterable[Root]) -> dict[str, Any]:
@@ -172,14 +177,6 @@ def carry(function: Callable[P, R]) -> Callable[P, R]:
         return context.copy().run(in_own_context, *args, **kwargs)
 
     return carried
-
-
-def name_tenant(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    """Put the bound tenant's slug on a log line (a structlog processor)."""
-    binding = _bound.get()
-    if binding is not None:
-        event.setdefault("tenant", binding.tenant.slug)
-    return event
 
 
 class Resolver(Protocol):

@@ -25,7 +25,6 @@ from dashboard.core.tenancy import (
     carry,
     current_binding,
     current_tenant,
-    name_tenant,
 )
 
 OWN = Root(id=UUID(int=1), scheme="https", host="jobs.acme.test", port=None, prefix="")
@@ -183,12 +182,6 @@ def test_the_actor_is_named_for_the_rest_of_the_binding() -> None:
         assert (binding.actor, binding.locale) == (actor, "de")
     with bound(Binding.of(ACME)):
         assert Binding.of(ACME).actor == SYSTEM
-
-
-def test_log_lines_name_the_tenant() -> None:
-    with bound(Binding.of(ACME)):
-        assert name_tenant(None, "info", {"event": "said"}) == {"event": "said", "tenant": "acme"}
-    assert name_tenant(None, "info", {"event": "said"}) == {"event": "said"}
 
 
 def test_another_thread_has_the_tenant_only_if_it_is_carried() -> None:
