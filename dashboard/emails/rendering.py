@@ -238,7 +238,7 @@ def _escaped(use: FieldUse, *, in_url: bool, in_html: bool) -> FieldUse:
     return replace(use, changes=changes)
 
 
-_MARKDOWN = MarkdownIt("commonmark", {"html": False}).enable(["table", "strikethrough"])
+_MARKDOWN = MarkdownIt("commonmark", {"html": False, "breaks": True}).enable(["table", "strikethrough"])
 _INLINER = css_inline.CSSInliner(load_remote_stylesheets=False, keep_style_tags=False, keep_at_rules=True)
 
 
