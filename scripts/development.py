@@ -68,6 +68,8 @@ def fresh_values(ports: Mapping[str, int]) -> dict[str, str]:
         "MAIL_SENDER": "stationmaster@localhost",
         "MAIL_PAGE_URL": f"http://localhost:{ports['MAIL_PORT']}",
         "ALLOW_PRIVATE_NETWORKS": "1",
+        # A tenant may have half of the slots: with two runs at once, a mail does not wait for a long job before it.
+        "WORKER_CONCURRENCY": "4",
         # honcho kills 5 s after the first process has ended, so a worker finishes what it can in less.
         "SOFT_SHUTDOWN_SECONDS": "2",
     }
