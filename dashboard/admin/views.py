@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any, ClassVar, cast
 from uuid import UUID
 
-from flask import Flask, abort, flash, redirect, request, url_for
+from flask import Flask, abort, current_app, flash, redirect, request, url_for
 from flask.typing import ResponseReturnValue
 from flask_admin import Admin, AdminIndexView, expose
 from flask_login import current_user
@@ -22,6 +22,7 @@ from dashboard.admin.office import Guarded, OfficeView
 from dashboard.audit.models import AuditEntry
 from dashboard.core.errors import InvalidInput, Refused
 from dashboard.core.orm import system_scope
+from dashboard.core.tenancy import resolver_of
 from dashboard.runs.models import Process
 from dashboard.tenants import actions as tenant_actions
 from dashboard.tenants.models import TenantRecord
@@ -185,6 +186,7 @@ class AuditTrail(OfficeView):
         "tenant_id": "Tenant",
         "address": "From",
     }
+    column_formatters: ClassVar[dict[str, Any]] = {"tenant_id": lambda _v, _c, entry, _n: _tenant_name(entry.tenant_id)}
     column_searchable_list = ("actor_name", "action", "subject_name")
     column_sortable_list = ("at",)
     column_default_sort = ("at", True)
@@ -210,3 +212,8 @@ def init_app(app: Flask) -> None:
 
 def _addresses(tenant: TenantRecord) -> list[str]:
     return [root.snapshot().url for root in tenant.roots]
+
+
+def _tenant_name(tenant_id: UUID | None) -> str:
+    tenant = resolver_of(current_app).by_id(tenant_id) if tenant_id else None
+    return tenant.name if tenant else str(tenant_id or "")
