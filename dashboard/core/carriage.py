@@ -29,6 +29,8 @@ MAC_BYTES = 16
 IDS_AT = 2
 LOCALE_AT = IDS_AT + 4 * 16
 MAX_LOCALE = 16
+KEPT = 4096
+"""How many headers a process keeps: the messages of a click or a schedule all bring the same."""
 
 
 class BadHeader(StationmasterError):
@@ -45,13 +47,8 @@ class GoneActor(StationmasterError):
 
 def pack(binding: Binding, key: bytes) -> str:
     """Return the header's value for what is bound: about 120 bytes, constant over retries."""
-    ids = (binding.tenant.id, binding.root.id, binding.actor.id, binding.request_id)
-    body = (
-        bytes((VERSION, KINDS.index(binding.actor.kind)))
-        + b"".join(each.bytes if each else NO_ID for each in ids)
-        + (binding.locale or "").encode()[:MAX_LOCALE]
-    )
-    return base64.urlsafe_b64encode(body + _mac(body, key)).decode()
+    contents = _Contents(binding.tenant.id, binding.root.id, binding.actor, binding.request_id, binding.locale or "")
+    return _signed(contents, key)
 
 
 def unpack(app: Flask, value: object, key: bytes) -> Binding:
@@ -65,7 +62,9 @@ def unpack(app: Flask, value: object, key: bytes) -> Binding:
     tenant = resolver_of(app).by_id(known.tenant_id)
     if tenant is None or not tenant.active:
         raise GoneTenant
-    return Binding.of(tenant, known.root_id, actor=known.actor, locale=known.locale, request_id=known.request_id)
+    return Binding.of(
+        tenant, known.root_id, actor=known.actor, locale=known.locale or None, request_id=known.request_id
+    )
 
 
 def header_key(secret_key: str) -> bytes:
@@ -80,12 +79,23 @@ class _Contents(NamedTuple):
     root_id: UUID
     actor: Actor
     request_id: UUID | None
-    locale: str | None
+    locale: str
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=KEPT)
+def _signed(contents: _Contents, key: bytes) -> str:
+    ids = (contents.tenant_id, contents.root_id, contents.actor.id, contents.request_id)
+    body = (
+        bytes((VERSION, KINDS.index(contents.actor.kind)))
+        + b"".join(each.bytes if each else NO_ID for each in ids)
+        + contents.locale.encode("ascii", "ignore")[:MAX_LOCALE]
+    )
+    return base64.urlsafe_b64encode(body + _mac(body, key)).decode()
+
+
+@lru_cache(maxsize=KEPT)
 def _verified(value: str, key: bytes) -> _Contents:
-    """Return what the header says, kept for the messages of the same click or schedule. Raises BadHeader."""
+    """Return what the header says. Raises BadHeader."""
     try:
         raw = base64.urlsafe_b64decode(value)
     except (binascii.Error, ValueError):
@@ -101,7 +111,7 @@ def _verified(value: str, key: bytes) -> _Contents:
         root_id=UUID(bytes=root_id),
         actor=Actor(kind=KINDS[body[1]], id=_id(actor_id)),
         request_id=_id(request_id),
-        locale=body[LOCALE_AT:].decode() or None,
+        locale=body[LOCALE_AT:].decode(),
     )
 
 

@@ -70,6 +70,13 @@ def test_the_header_is_small_and_constant(binding: Binding) -> None:
     assert header == pack(unpack(APP, header, KEY), KEY)
 
 
+@given(st.text())
+def test_the_header_is_small_whatever_language_was_asked_for(locale: str) -> None:
+    header = pack(Binding.of(ACME, locale=locale), KEY)
+    assert len(HEADER) + len(header) <= 200
+    unpack(APP, header, KEY)
+
+
 @given(bindings, st.data())
 def test_a_header_with_any_byte_changed_is_refused(binding: Binding, data: st.DataObject) -> None:
     raw = bytearray(base64.urlsafe_b64decode(pack(binding, KEY)))
