@@ -7,6 +7,7 @@ there is no leader to lose. Messages are sent by the caller, after the commit.
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -41,6 +42,7 @@ class Admitted:
     tenant_id: UUID
     attempt: int
     queue: str
+    lane: str
     job_type: str
     timeout_seconds: int
     context_root_id: UUID | None
@@ -142,13 +144,13 @@ def admit(session: Session, *, lease: timedelta, pace: Pace) -> list[Admitted]:
     if not session.scalar(_ANY_READY):
         return []
     session.execute(_TAKE_TURN, {"key": ADMISSION_LOCK})
-    fleet, held, admitted_ever = look(session, lease)
+    fleet, held, tenants, admitted_ever = look(session, lease)
     pace.observe(admitted_ever, sum(held.values()))
     share = share_of(fleet, pace.ahead(fleet, fleet.slots))
     admitted: list[Admitted] = []
     for island in fleet.islands():
         window = window_of(island, held, pace.ahead(island, fleet.slots))
-        admitted += _admit_in(session, window, share, lease)
+        admitted += _admit_in(session, window, share, lease, tenants)
     return admitted
 
 
@@ -156,11 +158,14 @@ _ANY_READY = sa.text("SELECT EXISTS (SELECT FROM tenant_load WHERE ready > 0)")
 _TAKE_TURN = sa.text("SELECT pg_advisory_xact_lock(:key)")
 
 
-def look(session: Session, lease: timedelta) -> tuple[Fleet, Held, int]:
-    """Return the workers whose heartbeat is younger than `lease`, what is held, and the number of admissions ever."""
-    workers, held, admitted_ever = session.execute(_LOOK, {"lease": lease}).one()
+def look(session: Session, lease: timedelta) -> tuple[Fleet, Held, int, int]:
+    """Return the workers whose heartbeat is younger than `lease`, what is held, and two numbers.
+
+    They are how many tenants wait, and how many runs were ever admitted.
+    """
+    workers, held, tenants, admitted_ever = session.execute(_LOOK, {"lease": lease}).one()
     fleet = Fleet(workers=tuple((frozenset(each["queues"]), each["slots"]) for each in workers if each["queues"]))
-    return fleet, {(each["queue"], each["lane"]): each["count"] for each in held}, admitted_ever
+    return fleet, {(each["queue"], each["lane"]): each["count"] for each in held}, tenants, admitted_ever
 
 
 _LOOK = sa.text("""
@@ -172,13 +177,37 @@ SELECT
     (SELECT coalesce(json_agg(held), '[]') FROM (
         SELECT queue, lane, count(*) FROM run WHERE state IN ('admitted', 'running') GROUP BY queue, lane
     ) AS held),
+    (SELECT count(*) FROM tenant_load WHERE ready > 0),
     (SELECT sequence FROM dispatch_clock)
 """)
 
 
-def _admit_in(session: Session, window: Window, share: int, lease: timedelta) -> list[Admitted]:
+def _admit_in(session: Session, window: Window, share: int, lease: timedelta, tenants: int) -> list[Admitted]:
+    """Admit into one window; `tenants` wait in all.
+
+    Among as many tenants as there are free slots, those furthest behind, are all that can be admitted, unless the
+    limits of lanes and queues turn some away; only then are the others looked at.
+    """
     if window.free == 0:
         return []
+    admitted = _carry_out(session, window, share, lease, window.free)
+    if len(admitted) < window.free < tenants:
+        return admitted + _carry_out(session, _rest(window, admitted), share, lease, None)
+    return admitted
+
+
+def _rest(window: Window, admitted: Sequence[Admitted]) -> Window:
+    """Return what is left of the window."""
+    taken = Counter(run.queue for run in admitted)
+    return Window(
+        queues=window.queues,
+        rooms=tuple(room - taken[queue] for queue, room in zip(window.queues, window.rooms, strict=True)),
+        free=window.free - len(admitted),
+        bulk=window.bulk - sum(run.lane == "bulk" for run in admitted),
+    )
+
+
+def _carry_out(session: Session, window: Window, share: int, lease: timedelta, tenants: int | None) -> list[Admitted]:
     rows = session.execute(
         ADMIT,
         {
@@ -187,6 +216,7 @@ def _admit_in(session: Session, window: Window, share: int, lease: timedelta) ->
             "free": window.free,
             "bulk": window.bulk,
             "share": share,
+            "tenants": tenants,
             "lease": lease,
         },
     )
@@ -199,9 +229,12 @@ ADMIT = sa.text("""
 WITH door AS (SELECT * FROM unnest(CAST(:queues AS text[]), CAST(:rooms AS int[])) AS door(queue, room)),
 load AS (
     SELECT load.*, coalesce(load.max_running, :share) - load.running AS room
-    FROM tenant_load AS load JOIN tenant ON tenant.id = load.tenant_id
-    WHERE load.ready > 0 AND load.running < coalesce(load.max_running, :share) AND tenant.suspended_at IS NULL
-        AND EXISTS (SELECT FROM tenant_root AS root WHERE root.tenant_id = tenant.id AND root.verified_at IS NOT NULL)),
+    FROM tenant_load AS load
+    WHERE load.ready > 0 AND load.running < coalesce(load.max_running, :share)
+        AND NOT EXISTS (SELECT FROM tenant WHERE tenant.id = load.tenant_id AND tenant.suspended_at IS NOT NULL)
+        AND EXISTS (SELECT FROM tenant_root WHERE tenant_id = load.tenant_id AND verified_at IS NOT NULL)
+    ORDER BY load.vtime + 1 / load.weight, load.running, load.last_admitted, load.tenant_id
+    LIMIT :tenants),
 waiting AS (
     SELECT load.tenant_id, load.vtime, load.weight, load.room, load.running, load.last_admitted, door.queue, run.*
     FROM load CROSS JOIN door CROSS JOIN LATERAL (
@@ -251,7 +284,7 @@ counted AS (
     SET ready = load.ready - per_tenant.count, running = load.running + per_tenant.count,
         vtime = greatest(load.vtime, per_tenant.tag), last_admitted = clock.sequence, version = load.version + 1
     FROM per_tenant JOIN held USING (tenant_id), clock WHERE load.tenant_id = per_tenant.tenant_id)
-SELECT id, fence, tenant_id, attempt, queue, job_type, timeout_seconds, context_root_id, context_locale,
+SELECT id, fence, tenant_id, attempt, queue, lane, job_type, timeout_seconds, context_root_id, context_locale,
     context_request_id, actor_kind, actor_id
 FROM admitted ORDER BY tag, running, last_admitted, id
 """)

@@ -145,6 +145,7 @@ def test_the_sql_picks_what_the_rule_picks(
                 "free": window.free,
                 "bulk": window.bulk,
                 "share": share,
+                "tenants": None,
                 "lease": LEASE,
             },
         ).mappings()
@@ -247,6 +248,15 @@ def test_no_run_is_admitted_for_a_queue_that_nobody_serves(app: Dashboard, acme:
     assert [run.id for run in admit(app)] == [mail]
 
 
+def test_a_tenant_far_behind_whose_queue_is_full_holds_up_nobody(app: Dashboard, acme: Tenant, globex: Tenant) -> None:
+    make_worker(app, 2, ["default"])
+    make_worker(app, 1, ["default", "email"])
+    enqueue_runs(app, acme, 9, queue="email")
+    assert [run.tenant_id for run in admit(app)] == [acme.id]
+    enqueue_runs(app, globex, 1)
+    assert [run.tenant_id for run in admit(app)] == [globex.id]
+
+
 def test_a_suspended_tenants_runs_wait(app: Dashboard, acme: Tenant) -> None:
     make_worker(app, 4)
     enqueue_runs(app, acme)
@@ -299,7 +309,7 @@ def test_workers_that_share_no_queue_are_apart() -> None:
 def test_the_plan_of_an_admission_uses_the_index_of_ready_runs(app: Dashboard, acme: Tenant, globex: Tenant) -> None:
     enqueue_runs(app, acme, 3000)
     enqueue_runs(app, globex, 3000)
-    values = {"queues": list(QUEUES), "rooms": [4] * 3, "free": 4, "bulk": 4, "share": 4, "lease": LEASE}
+    values = {"queues": list(QUEUES), "rooms": [4] * 3, "free": 4, "bulk": 4, "share": 4, "tenants": 4, "lease": LEASE}
     with app.app_context(), system_scope("test") as session:
         session.execute(sa.text("ANALYZE run"))
         plan = "\n".join(session.scalars(sa.text(f"EXPLAIN {dispatcher.ADMIT.text}"), values))
