@@ -116,11 +116,11 @@ def problem_with(environment: Mapping[str, str]) -> str | None:
     return None
 
 
-def main(task: str) -> None:
-    """Do what the Procfile asks for: serve `postgres` or `redis`, or wait until both are `ready`."""
-    if task == "ready":
+def main(task: str, command: list[str]) -> None:
+    """Do what the Procfile asks for: serve `postgres` or `redis`, or become `command` `when-ready`."""
+    if task == "when-ready":
         wait_until_ready(os.environ)
-        return
+        os.execvp(command[0], command)
     server = embedded_postgres(os.environ) if task == "postgres" else embedded_valkey(os.environ)
     if server is None:
         idle({"postgres": "PostgreSQL (DATABASE_URL)", "redis": "Redis (REDIS_URL)"}[task])
@@ -130,6 +130,6 @@ def main(task: str) -> None:
 
 if __name__ == "__main__":
     try:
-        main(sys.argv[1])
+        main(sys.argv[1], sys.argv[2:])
     except ServerError as error:
         sys.exit(f"error: {error}")
