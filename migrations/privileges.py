@@ -13,6 +13,7 @@ APP_TABLES: dict[str, str] = {
     "tenant_setting": ALL,
     "user_account": READ,
     "membership": ALL,
+    "invitation": ALL,
     "audit_entry": ADD,
     "schedule": EDIT,
     "schedule_revision": ADD,

@@ -11,7 +11,9 @@ from flask import current_app
 from sqlalchemy.orm import joinedload
 
 from dashboard.accounts.access import Role
+from dashboard.accounts.invitations import invitations_of
 from dashboard.accounts.models import Membership, User, WebSession
+from dashboard.accounts.sessions import SignedInUser
 from dashboard.core.links import tenant_url
 from dashboard.core.orm import db, system_scope
 from dashboard.core.tenancy import resolver_of
@@ -29,6 +31,16 @@ class Place:
     address: str
     role: Role
     is_active: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """An invitation to a tenant, as the person who is asked sees it."""
+
+    id: UUID
+    tenant: str
+    role: Role
+    at: datetime
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,6 +88,19 @@ def places_of(user_id: UUID) -> list[Place]:
         if tenant is not None
     ]
     return sorted(places, key=lambda place: place.name.casefold())
+
+
+def invitations_to(person: SignedInUser) -> list[Asked]:
+    """Return the open invitations of a person, the oldest first."""
+    with system_scope("tenant chooser") as session:
+        rows = invitations_of(session, person)
+    resolver = resolver_of(current_app._get_current_object())  # type: ignore[attr-defined]
+    found = [(row, resolver.by_id(row.tenant_id)) for row in rows]
+    return [
+        Asked(id=row.id, tenant=tenant.name, role=Role(row.role), at=row.created_at)
+        for row, tenant in found
+        if tenant is not None
+    ]
 
 
 def sessions_of(user_id: UUID, this_one: UUID | None) -> list[OpenSession]:

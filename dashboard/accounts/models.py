@@ -55,6 +55,20 @@ class Membership(TenantOwned, Created, Base):
     tenant: Mapped[TenantRecord] = relationship(lazy="raise")
 
 
+class Invitation(Identified, Created, TenantOwned, Base):
+    """A person asked, by their address, to become a member; the tenant never learns whether anybody has it."""
+
+    __tablename__ = "invitation"
+    __table_args__ = (
+        sa.CheckConstraint("role IN ('viewer', 'operator', 'admin')", name="role"),
+        sa.Index("uq_invitation_tenant_id_email", "tenant_id", sa.text("lower(email)"), unique=True),
+        sa.Index("ix_invitation_email", sa.text("lower(email)")),
+    )
+
+    email: Mapped[str]
+    role: Mapped[str]
+
+
 class WebSession(Identified, Created, Base):
     """One browser's session on one host; the cookie holds a token of which only the hash is kept.
 

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from flask import Blueprint, flash, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 
-from dashboard.accounts import actions, board, signing_in
+from dashboard.accounts import actions, board, invitations, signing_in
 from dashboard.accounts.access import Action, Role, requires
 from dashboard.core.errors import InvalidInput, Refused
 from dashboard.core.htmx import see_other
@@ -61,6 +61,34 @@ def reset() -> ResponseReturnValue:
     return see_other(url_for("settings.index"))
 
 
+@bp.post("/invitations")
+@limiter.limit(invitations.PER_ADMIN, key_func=signing_in.own_account_key)
+@requires(Action.EDIT_MEMBERS)
+def invite() -> ResponseReturnValue:
+    """Ask a person to become a member; the answer is the same whether anybody signs in with the address."""
+    if not signing_in.is_fresh():
+        return _ask_for_password()
+    typed = {"email": request.form.get("email", ""), "role": request.form.get("role", "")}
+    try:
+        invitations.invite(db.session(), current_tenant().id, typed["email"], typed["role"])
+    except InvalidInput as error:
+        return _page(_form(), invited=typed, invite_errors=error.errors), 422
+    return _saved("Invited. Whoever signs in with this address is asked under “Your organisations”.")
+
+
+@bp.post("/invitations/<uuid:invitation_id>/withdrawals")
+@requires(Action.EDIT_MEMBERS)
+def withdraw(invitation_id: UUID) -> ResponseReturnValue:
+    """Take an invitation back."""
+    if not signing_in.is_fresh():
+        return _ask_for_password()
+    try:
+        invitations.withdraw(db.session(), current_tenant().id, invitation_id)
+    except Refused as refusal:
+        return _refused(refusal)
+    return _saved("The invitation is withdrawn.")
+
+
 @bp.post("/members/<uuid:user_id>")
 @requires(Action.EDIT_MEMBERS)
 def change_member(user_id: UUID) -> ResponseReturnValue:
@@ -92,12 +120,17 @@ def _form(typed: Mapping[str, str] | None = None, errors: Mapping[str, str] | No
     return SettingsForm(own=own, effective=current_tenant().values, typed=typed or {}, errors=errors or {})
 
 
-def _page(form: SettingsForm) -> str:
+def _page(
+    form: SettingsForm, *, invited: Mapping[str, str] | None = None, invite_errors: Mapping[str, str] | None = None
+) -> str:
     return render_template(
         "settings/index.html",
         groups=form.groups(),
         errors=form.errors,
         members=board.members(),
+        invitations=invitations.open_invitations(db.session(), current_tenant().id),
+        invited=invited or {"email": "", "role": Role.VIEWER.value},
+        invite_errors=invite_errors or {},
         roles=list(Role),
         roots=current_tenant().roots,
         is_fresh=signing_in.is_fresh(),

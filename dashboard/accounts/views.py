@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from uuid import UUID
 
 from flask import Blueprint, abort, current_app, flash, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 from flask_login import current_user
+from sqlalchemy.orm import Session
 
-from dashboard.accounts import board, sessions, signing_in
+from dashboard.accounts import board, invitations, sessions, signing_in
 from dashboard.accounts.access import public, signed_in
-from dashboard.core.errors import InvalidInput
+from dashboard.accounts.sessions import SignedInUser
+from dashboard.core.errors import InvalidInput, Refused
 from dashboard.core.htmx import see_other
 from dashboard.core.orm import system_scope
 from dashboard.core.security import safe_next
@@ -121,7 +124,38 @@ def choose() -> ResponseReturnValue:
     """The tenants of the person, on the platform's own pages."""
     if current_binding() is not None:
         abort(404)
-    return render_template("chooser/index.html", places=board.places_of(current_user.id))
+    return render_template(
+        "chooser/index.html", places=board.places_of(current_user.id), invitations=board.invitations_to(current_user)
+    )
+
+
+@chooser.post("/tenants/invitations/<uuid:invitation_id>/acceptances")
+@signed_in
+def accept(invitation_id: UUID) -> ResponseReturnValue:
+    """Become a member of the tenant that asked."""
+    return _answer(invitations.accept, invitation_id, "You are a member now.")
+
+
+@chooser.post("/tenants/invitations/<uuid:invitation_id>/refusals")
+@signed_in
+def decline(invitation_id: UUID) -> ResponseReturnValue:
+    """Stay out of the tenant that asked."""
+    return _answer(invitations.decline, invitation_id, "Declined.")
+
+
+def _answer(
+    act: Callable[[Session, SignedInUser, UUID], None], invitation_id: UUID, message: str
+) -> ResponseReturnValue:
+    if current_binding() is not None:
+        abort(404)
+    try:
+        with system_scope("tenant chooser") as session:
+            act(session, current_user, invitation_id)
+    except Refused as refusal:
+        flash(str(refusal), "warn")
+    else:
+        flash(message, "ok")
+    return see_other(url_for("chooser.index"))
 
 
 def _sessions_page(errors: dict[str, str]) -> str:

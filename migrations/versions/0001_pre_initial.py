@@ -24,6 +24,7 @@ WALLS = {
         (
             "tenant_root",
             "tenant_setting",
+            "invitation",
             "audit_entry",
             "schedule",
             "schedule_revision",
@@ -151,6 +152,21 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("tenant_id", "user_id", name=op.f("pk_membership")),
     )
     op.create_index("ix_membership_user_id", "membership", ["user_id"], unique=False)
+    op.create_table(
+        "invitation",
+        sa.Column("email", sa.String(), nullable=False),
+        sa.Column("role", sa.String(), nullable=False),
+        sa.Column("id", sa.Uuid(), nullable=False),
+        sa.Column("created_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
+        sa.Column("tenant_id", sa.Uuid(), nullable=False),
+        sa.CheckConstraint("role IN ('viewer', 'operator', 'admin')", name=op.f("ck_invitation_role")),
+        sa.ForeignKeyConstraint(["tenant_id"], ["tenant.id"], name=op.f("fk_invitation_tenant_id"), ondelete="CASCADE"),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_invitation")),
+    )
+    op.create_index(
+        "uq_invitation_tenant_id_email", "invitation", ["tenant_id", sa.literal_column("lower(email)")], unique=True
+    )
+    op.create_index("ix_invitation_email", "invitation", [sa.literal_column("lower(email)")], unique=False)
     op.create_table(
         "schedule",
         sa.Column("rev", sa.Integer(), server_default="1", nullable=False),
@@ -623,6 +639,7 @@ def downgrade() -> None:
         postgresql_where=sa.text("next_at IS NOT NULL AND paused_at IS NULL AND archived_at IS NULL AND problem = ''"),
     )
     op.drop_table("schedule")
+    op.drop_table("invitation")
     op.drop_index("ix_membership_user_id", table_name="membership")
     op.drop_table("membership")
     op.drop_table("credential")
