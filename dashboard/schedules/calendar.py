@@ -20,7 +20,7 @@ from dashboard.accounts.models import Membership
 from dashboard.core.clock import utc_now
 from dashboard.core.htmx import see_other, uncached
 from dashboard.core.orm import db
-from dashboard.core.tenancy import current_tenant
+from dashboard.core.tenancy import current_binding, current_tenant
 from dashboard.schedules import actions
 from dashboard.schedules.agenda import Agenda, Entry, agenda, forecast
 from dashboard.schedules.ical import feed
@@ -128,6 +128,8 @@ def spread() -> ResponseReturnValue:
 @public
 def subscription(user_id: UUID, token: str) -> ResponseReturnValue:
     """The feed of a member's calendar program; the token stands for the sign-in and ends with the membership."""
+    if current_binding() is None:
+        abort(404)
     member = db.session.scalar(sa.select(Membership).where(Membership.user_id == user_id))
     if member is None or not current_tenant().active or not hmac.compare_digest(token, feed_token(member)):
         abort(404)

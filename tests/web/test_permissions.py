@@ -12,10 +12,12 @@ import sqlalchemy as sa
 from werkzeug.routing import Rule
 
 from dashboard.accounts.access import GRANTS, Action, Role, policy_of
-from dashboard.accounts.models import WebSession
+from dashboard.accounts.models import Invitation, WebSession
 from dashboard.app import Dashboard
+from dashboard.core.clock import database_now
 from dashboard.core.orm import Base, system_scope
 from dashboard.core.tenancy import Tenant
+from dashboard.schedules.models import Backfill
 from tests.factories.people import People
 from tests.factories.runs import make_run
 from tests.factories.schedules import make_schedule
@@ -44,13 +46,23 @@ class Door:
 def foreign(app: Dashboard, globex: Tenant, people: People) -> dict[str, UUID]:
     """Ids of Globex's things, by the names that routes give them."""
     sign_in(app, globex, "mallory@globex.test")
+    schedule = make_schedule(app, globex)
     with app.app_context(), system_scope("test") as session:
         session_id = session.scalars(sa.select(WebSession.id).where(WebSession.user_id == people.mallory)).one()
+        invitation = Invitation(tenant_id=globex.id, email="nobody@elsewhere.test", role="viewer")
+        now = database_now(session)
+        backfill = Backfill(
+            tenant_id=globex.id, schedule_id=schedule.id, start_at=now, end_at=now, mode="missing", total=1
+        )
+        session.add_all([invitation, backfill])
+        session.flush()
     return {
         "run_id": make_run(app, globex).id,
-        "schedule_id": make_schedule(app, globex).id,
+        "schedule_id": schedule.id,
+        "backfill_id": backfill.id,
         "user_id": people.mallory,
         "session_id": session_id,
+        "invitation_id": invitation.id,
     }
 
 
@@ -95,7 +107,7 @@ def test_every_policy_is_in_the_documentation(word: str) -> None:
 
 def test_every_kind_of_id_in_a_path_is_tried(app: Dashboard, foreign: dict[str, UUID]) -> None:
     named = {name for rule in app.url_map.iter_rules() for name in rule.arguments}
-    assert named - foreign.keys() == {"path", "name", "export_type"}
+    assert named - foreign.keys() == {"path", "name", "export_type", "token"}
 
 
 def test_a_visitor_is_asked_to_sign_in(app: Dashboard, acme: Tenant, foreign: dict[str, UUID]) -> None:
