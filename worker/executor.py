@@ -95,13 +95,12 @@ class Executor:
         try:
             return job.run()
         except SystemExit:  # the worker stops, and this child of its pool with it
-            db.session.rollback()
             _hand_back(held)
             raise
         except Exception as error:  # noqa: BLE001 - whatever a job raises is how it ended
             return _verdict(held, error, job.reporter.secrets)
         finally:
-            db.session.rollback()
+            _forget_work()
 
 
 class Reporter:
@@ -176,6 +175,14 @@ def _commit(claim: Claim) -> None:
     if session.scalar(held.with_for_update(read=True)) is None:
         raise LeaseLost
     session.commit()
+
+
+def _forget_work() -> None:
+    """Roll back what the job did not commit; a connection that broke is thrown away."""
+    try:
+        db.session.rollback()
+    except DATABASE_AWAY:
+        db.session().invalidate()
 
 
 def _verdict(held: HeldRun, error: Exception, secrets: Sequence[str]) -> Outcome | None:

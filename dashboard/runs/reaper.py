@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from dashboard.runs.ledger import Move, move_all
-from dashboard.runs.models import Run
+from dashboard.runs.models import Process, Run
 from dashboard.runs.states import (
     ADMITTED,
     CANCELLED,
@@ -26,6 +26,9 @@ from dashboard.runs.states import (
 
 BATCH = 500
 """Runs moved in one transaction, so that none is long."""
+
+FORGOTTEN_AFTER = timedelta(days=1)
+"""How long a process that is gone is still shown."""
 
 EXPIRED = "expired"
 WORKER_DIED = "worker_died"
@@ -131,6 +134,11 @@ def _fate_of_late(run: Due) -> Move:
 def next_due(session: Session) -> datetime | None:
     """Return when the next waiting run's time comes, or None."""
     return session.scalar(sa.select(sa.func.min(Run.not_before)).where(_in(SCHEDULED, RETRYING)))
+
+
+def forget_processes(session: Session) -> None:
+    """Delete the rows of processes that have been silent for long."""
+    session.execute(sa.delete(Process).where(Process.seen_at < _NOW - FORGOTTEN_AFTER))
 
 
 def release(session: Session, run_id: UUID, fence: int, cause: str, *, counts: bool) -> list[Move]:

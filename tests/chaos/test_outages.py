@@ -32,11 +32,12 @@ def assert_nothing_is_held(site: Site, tenant: Tenant) -> None:
 @pytest.mark.parametrize("violently", [False, True], ids=["stopped", "killed"])
 def test_postgres_goes_and_comes_back_under_running_jobs(site: Site, violently: bool) -> None:
     tenant = site.tenant("acme")
-    beat, worker = site.start_beat(), site.start_worker()
+    beat, worker = site.start_beat(), site.start_worker(concurrency=8)
     (long,) = enqueue_runs(site.app, tenant, **job("sleep_once", seconds=8))
     (ends_meanwhile,) = enqueue_runs(site.app, tenant, **job("quiet", seconds=1))
-    until_started(site.app, long, beat, worker)
-    until_started(site.app, ends_meanwhile, beat, worker)
+    (loses_its_work,) = enqueue_runs(site.app, tenant, **job("deaf", seconds=3), lane="interactive")
+    for run_id in (long, ends_meanwhile, loses_its_work):
+        until_started(site.app, run_id, beat, worker)
     if violently:
         site.postgres.kill()
     else:
@@ -49,6 +50,7 @@ def test_postgres_goes_and_comes_back_under_running_jobs(site: Site, violently: 
     until_all_succeeded(site, [long, ends_meanwhile, after], beat, worker)
     assert [starts_of(site.app, run_id) for run_id in (long, ends_meanwhile, after)] == [1, 1, 1]
     assert effects_of(site.app, long) == 1
+    assert until(site.app, loses_its_work, "failed", beat, worker).error_type == "OperationalError"
     assert_nothing_is_held(site, tenant)
 
 

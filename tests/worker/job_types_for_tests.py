@@ -74,7 +74,7 @@ class SleepOnce(_Sleep):
 
 @register
 class Deaf(JobType):
-    """Waits and does not listen; not even to the soft time limit if it is `stubborn`."""
+    """Waits inside a transaction and does not listen; not even to the soft time limit if it is `stubborn`."""
 
     class Params(BaseModel):
         seconds: float
@@ -86,6 +86,7 @@ class Deaf(JobType):
     def run(self, ctx: RunContext, params: Params) -> Result:
         ctx.log("info", f"{STARTED} {os.getpid()}")
         leave_effect(ctx)
+        db.session.flush()
         end = time.monotonic() + params.seconds
         while time.monotonic() < end:
             try:

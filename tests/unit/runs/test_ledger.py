@@ -17,7 +17,7 @@ from dashboard.runs import dispatcher, leases, ledger, reaper
 from dashboard.runs.dispatcher import Admitted, Pace
 from dashboard.runs.leases import Outcome
 from dashboard.runs.load import reconcile
-from dashboard.runs.models import Run
+from dashboard.runs.models import Process, Run
 from tests.factories.ledger import enqueue_runs, load_of, make_worker, run_of, set_load, states_of, timeline_of
 
 LEASE = timedelta(seconds=30)
@@ -246,3 +246,13 @@ def test_counters_that_drifted_are_set_right_and_named(app: Dashboard, acme: Ten
 def test_a_run_of_nobody_is_not_found(app: Dashboard, acme: Tenant) -> None:
     with app.app_context(), bound(Binding.of(acme)), tenant_session() as session:
         assert ledger.lock(session, uuid4()) is None
+
+
+def test_a_process_that_has_been_silent_for_a_day_is_forgotten(app: Dashboard) -> None:
+    make_worker(app, 4, name="gone@test")
+    with app.app_context(), system_scope("test") as session:
+        session.execute(sa.update(Process).values(seen_at=sa.func.now() - timedelta(days=2)))
+    make_worker(app, 4, name="here@test")
+    with app.app_context(), system_scope("test") as session:
+        reaper.forget_processes(session)
+        assert session.scalars(sa.select(Process.name)).all() == ["here@test"]
