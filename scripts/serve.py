@@ -107,7 +107,7 @@ def problem_with(environment: Mapping[str, str]) -> str | None:
     try:
         psycopg.connect(database, connect_timeout=2).close()
     except psycopg.OperationalError as error:
-        return f"The database of DATABASE_URL does not answer: {str(error).strip().splitlines()[-1]}"
+        return f"The database of DATABASE_URL does not answer: {str(error).strip().splitlines()[0]}"
     broker = urlsplit(environment["REDIS_URL"])
     try:
         socket.create_connection((broker.hostname or HOST, broker.port or REDIS_PORT), timeout=2).close()
