@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
@@ -26,7 +27,7 @@ def operator(app: Dashboard, acme: Tenant) -> Browser:
     return sign_in(app, acme, "olivia@acme.test")
 
 
-def cron(app: Dashboard, tenant: Tenant, name: str, expression: str, **values: object) -> Schedule:
+def cron(app: Dashboard, tenant: Tenant, name: str, expression: str, **values: Any) -> Schedule:
     return make_schedule(app, tenant, name=name, kind="cron", crons=[expression], every_seconds=None, **values)
 
 
