@@ -25,7 +25,7 @@ from flask.sessions import SessionMixin
 from flask_login import current_user
 
 from config.settings import Settings
-from dashboard.core.carriage import HEADER, GoneActor, unpack
+from dashboard.core.carriage import HEADER, BadHeader, GoneActor, GoneTenant, unpack
 from dashboard.core.errors import NoTenant, StationmasterError
 from dashboard.core.mounting import REQUEST_ID, TASK, TASK_ID
 from dashboard.core.sending import CELERY_OWN, SendingCelery
@@ -38,6 +38,9 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 HOOKS = ("before_start", "on_success", "on_failure", "on_retry", "after_return")
+GUARDED = frozenset({"on_failure", "on_retry"})
+"""Celery does not expect these to fail: it would call them again, and on some pools end the worker."""
+
 CONTEXTS_ARE_ONE = "ctx" in inspect.signature(flask.Flask.process_response).parameters
 """From Flask 3.2 on a request context is an application context with a request."""
 
@@ -74,10 +77,13 @@ class TenantRequest(Request):
             log.exception("consumer_failed", task=self.name, task_id=self.id)
 
     def _binding(self) -> Binding | None:
-        app = cast(TenantCelery, self.app)
+        """Return what the message brings, or None: what Celery does here for its own books has to be done anyway."""
         try:
-            return app.binding_in(self.request_dict)
+            return cast(TenantCelery, self.app).binding_in(self.request_dict)
         except StationmasterError:
+            return None
+        except Exception:
+            log.exception("tenant_lookup_failed", task=self.name, task_id=self.id)
             return None
 
 
@@ -90,7 +96,7 @@ class TenantTask(Task[Any, Any]):
     abstract = True
     tenantless: ClassVar[bool] = False
     Request = TenantRequest  # type: ignore[assignment]
-    throws = (StationmasterError,)
+    throws = (BadHeader, GoneTenant, GoneActor)
 
     app: TenantCelery
 
@@ -99,7 +105,8 @@ class TenantTask(Task[Any, Any]):
         for name in HOOKS:  # Celery calls them before and after __call__
             hook = getattr(cls, name)
             if hook is not getattr(Task, name) and not hasattr(hook, "in_context"):
-                setattr(cls, name, _in_context(hook))
+                in_context = _in_context(hook)
+                setattr(cls, name, _guarded(in_context) if name in GUARDED else in_context)
 
     def apply(self, args: Any = None, kwargs: Any = None, *positional: Any, **options: Any) -> Any:
         options["headers"] = self.app.with_context(options.get("headers"), self.name, self.tenantless)
@@ -141,13 +148,15 @@ class TenantTask(Task[Any, Any]):
         message = self.request
         if not message.called_directly:
             binding = self.app.binding_in(message.headers)
+            if binding is None and not self._may_do_without_tenant:
+                raise BadHeader
         else:
             binding = current_binding()
             running = get_current_task()
             if binding is None and running is not None:
                 binding = self.app.binding_in(running.request.headers)
         if binding is None and not self._may_do_without_tenant:
-            raise NoTenant(f"{self.name} came with no tenant header.")
+            raise NoTenant(f"{self.name} was called with no tenant bound.")
         return binding
 
     def _refuse(self, refusal: StationmasterError) -> None:
@@ -223,6 +232,19 @@ def _in_context(hook: Callable[..., Any]) -> Callable[..., Any]:
 
     in_context.in_context = True  # type: ignore[attr-defined]
     return in_context
+
+
+def _guarded(hook: Callable[..., Any]) -> Callable[..., Any]:
+    """Return the hook so that its failure is a line in the log."""
+
+    @wraps(hook)
+    def guarded(self: TenantTask, error: Exception, task_id: str, *args: Any, **kwargs: Any) -> None:
+        try:
+            hook(self, error, task_id, *args, **kwargs)
+        except Exception:
+            log.exception("hook_failed", task=self.name, task_id=task_id, hook=hook.__name__)
+
+    return guarded
 
 
 @contextmanager

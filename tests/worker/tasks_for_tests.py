@@ -257,6 +257,11 @@ class BadlyHooked(Task[Any, Any]):
         raise RuntimeError("a hook of a plugin's")
 
 
+@shared_task(name="probe.fail_badly", ignore_result=False, base=BadlyHooked)
+def fail_badly() -> None:
+    raise RuntimeError("as asked")
+
+
 @shared_task(name="probe.overrun_badly", ignore_result=False, time_limit=1, base=BadlyHooked)
 def overrun_badly() -> None:
     time.sleep(60)

@@ -47,15 +47,20 @@ def test_errbacks_of_a_killed_child_see_the_tenant(
     assert of_tenant(called, globex)
 
 
-@pytest.mark.parametrize("task", [probe.exhaust, probe.overrun_badly], ids=["memory error", "a hook that fails"])
+@pytest.mark.parametrize(
+    ("task", "said"),
+    [(probe.exhaust, "consumer_failed"), (probe.overrun_badly, "hook_failed"), (probe.fail_badly, "hook_failed")],
+    ids=["memory error", "a hook that fails here", "a hook that fails in the child"],
+)
 def test_what_fails_in_the_consumer_is_logged_and_the_worker_goes_on(
-    worker: RunningProcess, celery: Celery, globex: Tenant, task: Any
+    worker: RunningProcess, celery: Celery, globex: Tenant, task: Any, said: str
 ) -> None:
     with bound(Binding.of(globex)):
         sent = task.delay()
         worker.wait_for(f"task_id={sent.id}", SECONDS)
         assert of_tenant(got(probe.report.delay()), globex)
-    assert "consumer_failed" in worker.output()
+    lines = [line for line in worker.output().splitlines() if f"task_id={sent.id}" in line]
+    assert any(said in line for line in lines)
 
 
 def test_an_expired_part_of_a_chord_tells_the_tenants_errback(

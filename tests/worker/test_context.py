@@ -253,3 +253,12 @@ def test_every_log_line_of_a_click_names_tenant_request_and_task(
         said.items()
         >= {"tenant": "globex", "request_id": str(probe.PAGE), "task_id": task.id, "task": "probe.log"}.items()
     )
+
+
+def test_a_hook_that_fails_does_not_end_the_worker(worker: RunningProcess, celery: Celery, acme: Tenant) -> None:
+    with bound(Binding.of(acme)):
+        failed = probe.fail_badly.delay()
+        got_or_failed(failed)
+        assert of_tenant(got(probe.report.delay()), acme)
+    assert "as asked" in str(failed.result)
+    assert f"task_id={failed.id}" in worker.output()
