@@ -230,6 +230,7 @@ def test_the_mail_arrives_by_itself_and_leads_back_to_its_tenant(mailings: list[
     for mailing in mailings:
         expect(state(mailing.run)).to_contain_text("Succeeded", timeout=A_MINUTE)
         expect(mailing.listed).to_contain_text("Succeeded")
+        expect(mailing.run.locator(".live-chip")).to_contain_text("Live: finished")
         deliveries = mailing.run.locator("#deliveries")
         expect(deliveries.locator("tbody tr")).to_have_count(len(RECIPIENTS))
         expect(deliveries).to_contain_text("cleo@customers.example")

@@ -3,7 +3,6 @@
   "use strict";
   const find = (selector) => document.querySelector(selector);
   const on = (event, act, capture = false) => document.addEventListener(event, act, capture);
-  const root = document.documentElement;
 
   const stored = (key) => { try { return localStorage.getItem(key); } catch { return null; } };
   const store = (key, value) => { try { value ? localStorage.setItem(key, value) : localStorage.removeItem(key); } catch { /* keep going */ } };
@@ -32,6 +31,7 @@
     state.resumeAt = ok ? 0 : Date.now() + 1000 * Math.min(60, 2 ** state.failures);
     if (ok) state.seen = new Date();
     panel.toggleAttribute("data-stale", !ok);
+    find(".live-chip button > :last-child")?.replaceChildren(panel.dataset.live); // The pace may have changed.
     say(ok ? panel.dataset.status ?? "" : `Last updated ${state.seen.toLocaleTimeString("en-GB")}, retrying`, !ok);
   }
   on("htmx:config:request", (event) => {
@@ -143,7 +143,7 @@
     else if (act) { event.preventDefault(); act(); }
   });
 
-  root.classList.toggle("no-clipboard", !navigator.clipboard);
+  document.documentElement.classList.toggle("no-clipboard", !navigator.clipboard);
   for (const box of document.querySelectorAll("[data-shortcuts]")) box.checked = stored("shortcuts") !== "off";
   find("[data-focus]")?.focus();
 })();
