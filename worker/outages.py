@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import psycopg
 import sqlalchemy as sa
 from kombu.exceptions import OperationalError as BrokerError
 
-DATABASE_AWAY = (sa.exc.OperationalError, sa.exc.InterfaceError, sa.exc.TimeoutError)
+DATABASE_AWAY = (
+    sa.exc.OperationalError,
+    sa.exc.InterfaceError,
+    sa.exc.TimeoutError,
+    psycopg.OperationalError,
+    psycopg.InterfaceError,
+)
 BROKER_AWAY = (BrokerError, OSError)
 
 

@@ -6,7 +6,8 @@ text(), Core selects, bulk updates by primary key and identity-map hits, all of 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from typing import Any
@@ -16,6 +17,7 @@ import sqlalchemy as sa
 import structlog
 from flask import current_app
 from sqlalchemy import event
+from sqlalchemy.dialects.postgresql import dialect
 from sqlalchemy.orm import Mapped, ORMExecuteState, Session, SessionTransaction, mapped_column, with_loader_criteria
 
 from dashboard.core.errors import WrongTenant
@@ -25,7 +27,18 @@ from dashboard.extensions import Base, WalledSession, db
 
 log = structlog.get_logger(__name__)
 
-__all__ = ["Base", "Created", "Identified", "TenantOwned", "db", "system_scope", "tenant_session", "timestamp"]
+__all__ = [
+    "Base",
+    "Created",
+    "Identified",
+    "TenantOwned",
+    "db",
+    "record_of",
+    "rows_as_json",
+    "system_scope",
+    "tenant_session",
+    "timestamp",
+]
 
 timestamp = sa.DateTime(timezone=True)
 
@@ -39,13 +52,30 @@ class Identified:
 class TenantOwned:
     """A model whose rows belong to one tenant each; its table has row-level security."""
 
-    tenant_id: Mapped[UUID] = mapped_column(sa.ForeignKey("tenant.id", ondelete="CASCADE"))
+    tenant_id: Mapped[UUID] = mapped_column(sa.Uuid, sa.ForeignKey("tenant.id", ondelete="CASCADE"))
 
 
 class Created:
     """A model that knows when its row was made, by the database's clock."""
 
     created_at: Mapped[datetime] = mapped_column(timestamp, server_default=sa.func.now())
+
+
+def record_of(model: type[Base], columns: Iterable[str]) -> str:
+    """Return these columns with their types, as PostgreSQL's `json_to_recordset` wants them: `id UUID, name TEXT`."""
+    return ", ".join(f"{name} {model.__table__.c[name].type.compile(_DIALECT)}" for name in columns)
+
+
+def rows_as_json(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Return rows for `json_to_recordset`; one such parameter costs a third of an array for each column."""
+    return json.dumps(rows, default=_as_text)
+
+
+def _as_text(value: UUID | datetime) -> str:
+    return value.hex if isinstance(value, UUID) else value.isoformat()
+
+
+_DIALECT = dialect()  # type: ignore[no-untyped-call]
 
 
 @contextmanager

@@ -13,6 +13,7 @@ from sqlalchemy.orm import Session
 
 from dashboard.core.clock import database_now
 from dashboard.core.ids import new_id
+from dashboard.core.orm import record_of, rows_as_json
 from dashboard.core.tenancy import SYSTEM, Actor
 from dashboard.runs.load import moved
 from dashboard.runs.models import Run, RunEvent
@@ -66,18 +67,18 @@ def enqueue_all(session: Session, requests: Sequence[RunRequest], now: datetime 
     if not requests:
         return []
     now = now or database_now(session)
-    rows = [_row(request, now) for request in requests]
-    session.execute(sa.insert(Run), rows)
-    session.execute(sa.insert(RunEvent), [_first_event(row) for row in rows])
-    for row in rows:
-        moved(session, row["id"], None)
-    return [row["id"] for row in rows]
+    ids = sorted(new_id() for _ in requests)  # made within one millisecond they would be in no order
+    rows = [_row(run_id, request, now) for run_id, request in zip(ids, requests, strict=True)]
+    session.execute(_INSERT, {"rows": rows_as_json(rows)})
+    for run_id in ids:
+        moved(session, run_id, None)
+    return ids
 
 
-def _row(request: RunRequest, now: datetime) -> dict[str, Any]:
+def _row(run_id: UUID, request: RunRequest, now: datetime) -> dict[str, Any]:
     waits = request.not_before is not None and request.not_before > now
     return {
-        "id": new_id(),
+        "id": run_id,
         "tenant_id": request.tenant_id,
         "schedule_id": request.schedule_id,
         "occurrence_id": request.occurrence_id,
@@ -105,14 +106,41 @@ def _row(request: RunRequest, now: datetime) -> dict[str, Any]:
     }
 
 
-def _first_event(row: Mapping[str, Any]) -> dict[str, Any]:
-    return {
-        "tenant_id": row["tenant_id"],
-        "run_id": row["id"],
-        "state": row["state"],
-        "actor_kind": row["actor_kind"],
-        "actor_id": row["actor_id"],
-    }
+_COLUMNS = (
+    "id",
+    "tenant_id",
+    "schedule_id",
+    "occurrence_id",
+    "name",
+    "job_type",
+    "job_version",
+    "params",
+    "queue",
+    "lane",
+    "priority",
+    "concurrency_key",
+    "idempotent",
+    "max_attempts",
+    "backoff",
+    "timeout_seconds",
+    "state",
+    "ready_at",
+    "not_before",
+    "expires_at",
+    "context_root_id",
+    "context_locale",
+    "context_request_id",
+    "actor_kind",
+    "actor_id",
+)
+
+_INSERT = sa.text(f"""
+WITH inserted AS (
+    INSERT INTO run ({", ".join(_COLUMNS)})
+    SELECT {", ".join(_COLUMNS)} FROM json_to_recordset(CAST(:rows AS json)) AS new({record_of(Run, _COLUMNS)})
+    RETURNING tenant_id, id, state, actor_kind, actor_id)
+INSERT INTO run_event (tenant_id, run_id, state, actor_kind, actor_id) SELECT * FROM inserted
+""")
 
 
 class IllegalMove(Exception):

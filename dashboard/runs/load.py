@@ -6,6 +6,7 @@ lock on the counters for so long. All tenants of a transaction are locked in one
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -64,16 +65,20 @@ class _Change:
 
 def _changes(session: Session, before: Mapping[UUID, str | None]) -> dict[UUID, _Change]:
     """Return what each tenant's counters gain. What a savepoint took back is not in the rows any more."""
-    changes: dict[UUID, _Change] = {}
-    for run_id, tenant_id, new in session.execute(_STATES, {"ids": list(before)}):
-        change = changes.setdefault(tenant_id, _Change())
-        old = before[run_id]
-        change.ready += (new == READY) - (old == READY)
-        change.running += (new in HOLDS_SLOT) - (old in HOLDS_SLOT)
+    changes: defaultdict[UUID, _Change] = defaultdict(_Change)
+    for old in set(before.values()):
+        ids = [run_id for run_id, state in before.items() if state == old]
+        for tenant_id, runs, ready, running in session.execute(_STATES, {"ids": ids, "held": sorted(HOLDS_SLOT)}):
+            change = changes[tenant_id]
+            change.ready += ready - runs * (old == READY)
+            change.running += running - runs * (old in HOLDS_SLOT)
     return changes
 
 
-_STATES = sa.text("SELECT id, tenant_id, state FROM run WHERE id = ANY(:ids)")
+_STATES = sa.text("""
+SELECT tenant_id, count(*), count(*) FILTER (WHERE state = 'ready'), count(*) FILTER (WHERE state = ANY(:held))
+FROM run WHERE id = ANY(:ids) GROUP BY tenant_id
+""")
 
 
 def _apply(session: Session, changes: Mapping[UUID, _Change]) -> None:

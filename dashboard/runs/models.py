@@ -39,7 +39,12 @@ class Run(Identified, Created, TenantOwned, Base):
         sa.CheckConstraint("lane IN ('interactive', 'bulk')", name="lane"),
         sa.Index("ix_run_tenant_id_state_id", "tenant_id", "state", sa.text("id DESC")),
         sa.Index("ix_run_schedule_id", "schedule_id", sa.text("id DESC")),
-        sa.Index("ix_run_schedule_id_active", "schedule_id", postgresql_where=sa.text(f"state IN ({_ACTIVE})")),
+        sa.Index(
+            "ix_run_schedule_id_active",
+            "schedule_id",
+            "concurrency_key",
+            postgresql_where=sa.text(f"state IN ({_ACTIVE})"),
+        ),
         sa.Index(
             "ix_run_ready",
             "tenant_id",
@@ -123,6 +128,7 @@ class RunEvent(TenantOwned, Base):
     )
 
     id: Mapped[int] = mapped_column(sa.BigInteger, sa.Identity(), primary_key=True)
+    tenant_id: Mapped[UUID] = mapped_column()  # the run's, whose key covers it: a check of its own would cost
     run_id: Mapped[UUID]
     at: Mapped[datetime] = mapped_column(timestamp, server_default=sa.func.now())
     state: Mapped[str]
@@ -145,6 +151,7 @@ class RunLog(TenantOwned, Base):
     )
 
     id: Mapped[int] = mapped_column(sa.BigInteger, sa.Identity(), primary_key=True)
+    tenant_id: Mapped[UUID] = mapped_column()  # the run's, whose key covers it: a check of its own would cost
     run_id: Mapped[UUID]
     at: Mapped[datetime] = mapped_column(timestamp, server_default=sa.func.now())
     attempt: Mapped[int] = mapped_column(server_default="0")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from itertools import groupby
 from typing import Literal
@@ -22,10 +22,20 @@ class Decision:
     until: datetime
     count: int = 1
     reason: str = ""
+    note: str = ""
 
     @property
     def runs(self) -> bool:
         return not self.reason
+
+    def because(self, reason: str) -> Decision:
+        """Return the decision with this reason."""
+        return self if reason == self.reason else replace(self, reason=reason)
+
+
+def one_skip(due: Sequence[datetime], reason: str, note: str = "") -> list[Decision]:
+    """Return the decision to leave out all of `due` (ascending) for one reason; none if nothing is due."""
+    return [Decision(nominal=due[0], until=due[-1], count=len(due), reason=reason, note=note)] if due else []
 
 
 def decide(
@@ -38,6 +48,8 @@ def decide(
     coalesced, "all" runs them oldest first up to `cap` and calls the rest limit. `more` says that later instants are
     due too, so that none of these is the latest.
     """
+    if len(due) == 1 and now - due[0] <= ON_TIME:
+        return [Decision(nominal=due[0], until=due[0])]
     late = [at for at in due if ON_TIME < now - at <= window]
     chosen = set(_chosen(late, policy, cap, newest=not more and len(due) > 0 and now - due[-1] > ON_TIME))
     reasons = {"none": "missed_window", "latest": "coalesced", "all": "limit"}
@@ -59,4 +71,4 @@ def _chosen(late: list[datetime], policy: Policy, cap: int, *, newest: bool) -> 
 def _decisions(reason: str, group: list[datetime]) -> list[Decision]:
     if not reason:
         return [Decision(nominal=at, until=at) for at in group]
-    return [Decision(nominal=group[0], until=group[-1], count=len(group), reason=reason)]
+    return one_skip(group, reason)

@@ -10,10 +10,9 @@ from dashboard.core.tenancy import Actor
 from dashboard.jobs.registry import JobType, job_type
 from dashboard.runs.ledger import Lane, RunRequest, enqueue
 from dashboard.runs.models import Run
+from dashboard.schedules.claiming import DueSchedule
 from dashboard.schedules.models import Occurrence, Schedule
-
-ONE_AT_A_TIME = frozenset({"queue_one", "queue_all", "cancel_running"})
-"""Overlap policies under which a schedule's runs wait for one another."""
+from dashboard.schedules.occurrences import Entry
 
 
 def launch(
@@ -27,15 +26,15 @@ def launch(
 ) -> Run:
     """Insert the run of `occurrence`, with the schedule's parameters as they are now.
 
-    Raises UnknownJobType if the schedule's job type is gone, InvalidInput if its parameters no longer fit it.
+    Raises UnknownJobType if the schedule's job type is gone.
     """
     kind = job_type(schedule.job_type)
     return enqueue(session, request_for(schedule, occurrence, kind, not_before=not_before, actor=actor, lane=lane))
 
 
 def request_for(
-    schedule: Schedule,
-    occurrence: Occurrence,
+    schedule: Schedule | DueSchedule,
+    occurrence: Occurrence | Entry,
     kind: JobType,
     *,
     not_before: datetime | None,
@@ -56,8 +55,7 @@ def request_for(
         queue=kind.queue,
         lane=lane,
         priority=schedule.priority,
-        concurrency_key=schedule.concurrency_key
-        or (f"schedule:{schedule.id}" if schedule.overlap in ONE_AT_A_TIME else None),
+        concurrency_key=key_of(schedule),
         idempotent=kind.idempotent,
         max_attempts=schedule.max_attempts or kind.max_attempts,
         backoff=schedule.backoff,
@@ -68,3 +66,11 @@ def request_for(
         locale=schedule.context_locale,
         actor=actor,
     )
+
+
+def key_of(schedule: Schedule | DueSchedule) -> str | None:
+    """Return what a schedule's runs hold while they are with a worker, one at a time; None if they may overlap.
+
+    However a run came about, by its time or by hand, this is the last word on overlap. Backfills have their own.
+    """
+    return schedule.concurrency_key or (None if schedule.overlap == "allow" else f"schedule:{schedule.id}")

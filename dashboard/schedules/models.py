@@ -35,7 +35,7 @@ class Schedule(Identified, Created, TenantOwned, Base):
         sa.CheckConstraint("overlap IN ('skip', 'queue_one', 'queue_all', 'cancel_running', 'allow')", name="overlap"),
         sa.CheckConstraint("runs_left >= 0", name="runs_left"),
         sa.Index("ix_schedule_next_at", "next_at", postgresql_where=sa.text(ENABLED)),
-        sa.Index("ix_schedule_tenant_id_next_at", "tenant_id", "next_at", postgresql_where=sa.text(ENABLED)),
+        sa.Index("ix_schedule_tenant_id_next_at", "tenant_id", "next_at", "id", postgresql_where=sa.text(ENABLED)),
         sa.Index("ix_schedule_paused_until", "paused_until", postgresql_where=sa.text(ASLEEP)),
     )
 
@@ -121,6 +121,7 @@ class Occurrence(Identified, Created, TenantOwned, Base):
         sa.CheckConstraint("decision IN ('run', 'skip')", name="decision"),
     )
 
+    tenant_id: Mapped[UUID] = mapped_column()  # the schedule's, whose key covers it: a check of its own would cost
     schedule_id: Mapped[UUID]
     occurrence: Mapped[str]
     nominal: Mapped[datetime | None] = mapped_column(timestamp)

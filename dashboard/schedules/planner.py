@@ -1,42 +1,47 @@
 """Plan: turn what is due into occurrences and runs, each once, in one transaction per batch.
 
 Any number of planners may work at the same time: a schedule is claimed with SKIP LOCKED, its cursor only moves
-forward, and an occurrence is a unique row.
+forward, and an occurrence is a unique row. Whatever a batch needs is asked and written for all its schedules at once.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from itertools import islice
 from typing import cast
+from uuid import UUID
 
 import sqlalchemy as sa
 import structlog
-from flask import current_app
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.exc import DataError, IntegrityError
 from sqlalchemy.orm import Session
 
-from dashboard.core.errors import InvalidInput
+from dashboard.core.clock import tzdata_version
 from dashboard.core.ids import new_id
-from dashboard.core.tenancy import Actor, resolver_of
-from dashboard.jobs.registry import UnknownJobType
-from dashboard.runs.ledger import cancel
+from dashboard.core.orm import rows_as_json
+from dashboard.core.tenancy import Actor
+from dashboard.jobs.registry import UnknownJobType, job_type
+from dashboard.runs.ledger import RunRequest, cancel, enqueue_all
 from dashboard.runs.models import Run
-from dashboard.runs.states import ACTIVE_STATES, READY, SCHEDULED
-from dashboard.schedules.catchup import Decision, Policy, decide
-from dashboard.schedules.civil import timeline
-from dashboard.schedules.launching import launch
-from dashboard.schedules.models import Occurrence, Schedule
-from dashboard.schedules.recurrence import Recurrence, RecurrenceError
-from dashboard.schedules.timing import recurrence_of, rewind, start_of
-from dashboard.tenants.models import TenantRecord
+from dashboard.runs.states import ACTIVE_STATES
+from dashboard.schedules.catchup import Decision, Policy, decide, one_skip
+from dashboard.schedules.claiming import DueSchedule, TenantNow, claim_awaking, claim_due, tenants_now
+from dashboard.schedules.launching import key_of, request_for
+from dashboard.schedules.models import Schedule
+from dashboard.schedules.occurrences import NAMED_SKIP, RUN, SKIP, Entry, decided, local_text, record_all
+from dashboard.schedules.recurrence import Recurrence, RecurrenceError, Skip
+from dashboard.schedules.timing import recurrence_of, start_of
 
 BATCH = 1000
 MOST_INSTANTS = 5000
 """Instants of one schedule handled in one transaction; after a long sleep the rest follows in the next."""
 
-DEFAULT_ZONE = "UTC"
+MOST_IN_BATCH = 20_000
+"""Instants of all schedules handled in one transaction, so that none gets long."""
+
+SUSPENDED = "The organisation is suspended."
+POISONED = "Planning it failed for a reason that is no fault of yours. Save it again to let it try anew."
 
 log = structlog.get_logger(__name__)
 
@@ -51,181 +56,335 @@ class PlanResult:
     full: bool = False
 
 
+@dataclass(slots=True, kw_only=True)
+class Verdict:
+    """What becomes of one claimed schedule: decisions about its due instants, what its rule left out, where it goes on.
+
+    With a `problem` it stops until somebody mends it.
+    """
+
+    schedule: DueSchedule
+    zone: str = ""
+    recurrence: Recurrence | None = None
+    decisions: Sequence[Decision] = ()
+    left_out: Sequence[Skip] = ()
+    cursor: datetime | None
+    next_at: datetime | None
+    problem: str = ""
+    launched: int = field(default=0, init=False)
+
+    @property
+    def runs_left(self) -> int | None:
+        left = self.schedule.runs_left
+        return None if left is None else left - self.launched
+
+
 def plan(session: Session, now: datetime) -> PlanResult:
     """Plan one batch of what is due at `now` (the transaction's), in a system session; the caller commits."""
     wake(session, now)
-    schedules = _claim_due(session, now)
-    runs = skips = 0
-    for schedule in schedules:
-        planned = _plan_one(session, schedule, now)
-        runs += sum(planned)
-        skips += len(planned) - sum(planned)
-    return PlanResult(schedules=len(schedules), runs=runs, skips=skips, full=len(schedules) == BATCH)
+    claimed = claim_due(session, now, BATCH)
+    if not claimed.schedules:
+        return PlanResult()
+    tenants = tenants_now(session, (schedule.tenant_id for schedule in claimed.schedules))
+    verdicts = _judge_all(claimed.schedules, tenants, now)
+    runs, skips = _carry_out(session, verdicts, now)
+    log.info("planned", schedules=len(verdicts), runs=runs, skips=skips)
+    return PlanResult(
+        schedules=len(verdicts), runs=runs, skips=skips, full=claimed.more or len(verdicts) < len(claimed.schedules)
+    )
 
 
 def wake(session: Session, now: datetime) -> int:
     """Resume the schedules whose pause ran out at `now`; return how many."""
-    due = session.scalars(
-        sa.select(Schedule)
-        .where(Schedule.paused_at.is_not(None), Schedule.paused_until <= now, Schedule.archived_at.is_(None))
-        .limit(BATCH)
-        .with_for_update(skip_locked=True)
-    ).all()
-    for schedule in due:
-        resume(session, schedule, now)
-    return len(due)
+    awaking = claim_awaking(session, now, BATCH)
+    _end_pauses(session, awaking, now)
+    return len(awaking)
 
 
 def resume(session: Session, schedule: Schedule, now: datetime) -> None:
     """End a pause: what was missed becomes one skip row, nothing fires, and the schedule goes on from `now`."""
-    zone = tenant_zone(schedule)
-    try:
-        recurrence = recurrence_of(schedule, zone)
-        missed = list(islice(recurrence.between(schedule.cursor or schedule.created_at, now), MOST_INSTANTS))
-        rewind(schedule, zone, now)
-    except RecurrenceError as error:
-        hold(schedule, str(error))
-        return
-    schedule.paused_at = schedule.paused_until = schedule.paused_by_id = None
-    schedule.paused_reason = ""
-    if missed:
-        skipped = Decision(nominal=missed[0], until=missed[-1], count=len(missed), reason="paused")
-        _record(session, schedule, skipped, zone, now)
+    session.flush()
+    _end_pauses(session, [DueSchedule.of(schedule)], now)
+    session.refresh(schedule)
 
 
-def hold(schedule: Schedule, problem: str) -> None:
-    """Stop a schedule that cannot fire; the page shows `problem` and what to do."""
-    schedule.problem = problem
+def hold(schedule: DueSchedule, problem: str) -> Verdict:
+    """Return the verdict on a schedule that cannot fire; the page shows `problem` and what to do."""
     log.warning("schedule_needs_attention", schedule_id=str(schedule.id), problem=problem)
+    return Verdict(schedule=schedule, cursor=schedule.cursor, next_at=schedule.next_at, problem=problem)
 
 
-def tenant_zone(schedule: Schedule) -> str:
-    """Return the time zone of the schedule's tenant."""
-    tenant = resolver_of(current_app).by_id(schedule.tenant_id)
-    return cast(str, tenant.values["TIMEZONE"]) if tenant else DEFAULT_ZONE
+def _judge_all(schedules: Sequence[DueSchedule], tenants: dict[UUID, TenantNow], now: datetime) -> list[Verdict]:
+    """Judge as many schedules as one transaction bears; the others stay due."""
+    verdicts: list[Verdict] = []
+    instants = 0
+    for schedule in schedules:
+        verdict = _judge(schedule, tenants[schedule.tenant_id], now)
+        verdicts.append(verdict)
+        instants += sum(decision.count for decision in verdict.decisions)
+        if instants > MOST_IN_BATCH:
+            break
+    return verdicts
 
 
-def _claim_due(session: Session, now: datetime) -> list[Schedule]:
-    """Lock what is due, oldest first; a suspended tenant's schedules wait."""
-    query = (
-        sa.select(Schedule)
-        .join(TenantRecord, TenantRecord.id == Schedule.tenant_id)
-        .where(
-            Schedule.next_at <= now,
-            Schedule.paused_at.is_(None),
-            Schedule.archived_at.is_(None),
-            Schedule.problem == "",
-            TenantRecord.suspended_at.is_(None),
-        )
-        .order_by(Schedule.next_at)
-        .limit(BATCH)
-        .with_for_update(skip_locked=True, of=Schedule)
-    )
-    return list(session.scalars(query))
-
-
-def _plan_one(session: Session, schedule: Schedule, now: datetime) -> list[bool]:
-    """Decide on every due instant of a claimed schedule; return for each decision whether it became a run."""
-    zone = tenant_zone(schedule)
+def _judge(schedule: DueSchedule, tenant: TenantNow, now: datetime) -> Verdict:
     try:
-        recurrence = recurrence_of(schedule, zone)
-        before = schedule.cursor or cast(datetime, schedule.next_at) - timedelta(seconds=1)
-        due = list(islice(recurrence.between(before, now), MOST_INSTANTS + 1))
-        decisions = _decisions(schedule, due, now)
-        planned = [_carry_out(session, schedule, recurrence, decision, zone, now) for decision in decisions]
-    except (RecurrenceError, UnknownJobType, InvalidInput) as error:
-        hold(schedule, str(error))
-        return []
-    for skip in recurrence.skips(before, now):
-        named = Decision(nominal=skip.at, until=skip.at, count=skip.count, reason=skip.reason)
-        _record(session, schedule, named, zone, now, key=f"skip:{skip.at.isoformat()}", note=skip.note)
-    schedule.cursor = due[min(len(due), MOST_INSTANTS) - 1] if len(due) > MOST_INSTANTS else now
-    schedule.next_at = None if schedule.runs_left == 0 else recurrence.after(schedule.cursor)
-    return planned
+        return _judged(schedule, tenant, now)
+    except RecurrenceError as error:
+        return hold(schedule, str(error))
+    except Exception:
+        log.exception("schedule_is_poisoned", schedule_id=str(schedule.id))
+        return hold(schedule, POISONED)
 
 
-def _decisions(schedule: Schedule, due: list[datetime], now: datetime) -> list[Decision]:
-    more = len(due) > MOST_INSTANTS
-    return decide(
-        due[:MOST_INSTANTS],
+def _judged(schedule: DueSchedule, tenant: TenantNow, now: datetime) -> Verdict:
+    recurrence = recurrence_of(schedule, tenant.zone)
+    before = schedule.cursor or cast(datetime, schedule.next_at) - timedelta(seconds=1)
+    due, next_at = _due(recurrence, before, now)
+    more = next_at is not None and next_at <= now
+    verdict = Verdict(
+        schedule=schedule,
+        zone=schedule.timezone or tenant.zone,
+        recurrence=recurrence,
+        cursor=due[-1] if more else now,
+        next_at=next_at,
+    )
+    verdict.left_out = recurrence.skips(before, cast(datetime, verdict.cursor))
+    if tenant.is_suspended:
+        verdict.decisions = one_skip(due, "paused", SUSPENDED)
+    else:
+        _decide(verdict, due, now, more=more)
+    return verdict
+
+
+def _due(recurrence: Recurrence, before: datetime, now: datetime) -> tuple[list[datetime], datetime | None]:
+    """Return the instants in (before, now], `MOST_INSTANTS` at most, and the one that follows them."""
+    due: list[datetime] = []
+    at = recurrence.after(before)
+    while at is not None and at <= now and len(due) < MOST_INSTANTS:
+        due.append(at)
+        at = recurrence.after(at)
+    return due, at
+
+
+def _decide(verdict: Verdict, due: list[datetime], now: datetime, *, more: bool) -> None:
+    schedule = verdict.schedule
+    verdict.decisions = decide(
+        due,
         now,
         policy=cast(Policy, schedule.catchup),
         window=timedelta(seconds=schedule.catchup_window_seconds),
         cap=schedule.catchup_cap,
         more=more,
     )
+    try:
+        job_type(schedule.job_type)
+    except UnknownJobType as error:
+        verdict.problem = hold(schedule, str(error)).problem
+        verdict.decisions = one_skip(due, "invalid", verdict.problem)
 
 
-def _carry_out(
-    session: Session, schedule: Schedule, recurrence: Recurrence, decision: Decision, zone: str, now: datetime
-) -> bool:
-    """Write the occurrence, and its run unless the schedule's limits or overlap policy forbid one."""
-    reason = decision.reason or _obstacle(session, schedule)
-    if reason:
-        skip = Decision(nominal=decision.nominal, until=decision.until, count=decision.count, reason=reason)
-        _record(session, schedule, skip, zone, now)
-        return False
-    occurrence = _record(session, schedule, decision, zone, now, note=recurrence.notes(decision.nominal) or "")
-    if occurrence is None:
-        return False
-    if schedule.overlap == "cancel_running":
-        _cancel_active(session, schedule)
-    start = start_of(schedule, recurrence, decision.nominal)
-    run = launch(session, schedule, occurrence, not_before=start, actor=Actor(kind="schedule", id=schedule.id))
-    if schedule.runs_left is not None:
-        schedule.runs_left -= 1
-    log.info("run_planned", run_id=str(run.id), schedule_id=str(schedule.id), nominal=decision.nominal.isoformat())
-    return True
+def _carry_out(session: Session, verdicts: Sequence[Verdict], now: datetime) -> tuple[int, int]:
+    """Write the verdicts at once; should the database refuse something in them, one by one, and hold the culprits.
+
+    Return how many runs and skips there were.
+    """
+    try:
+        with session.begin_nested():
+            return _write(session, verdicts, now)
+    except (IntegrityError, DataError):
+        log.exception("batch_is_poisoned", schedules=len(verdicts))
+    written = [_write_alone(session, verdict, now) for verdict in verdicts]
+    return sum(runs for runs, _ in written), sum(skips for _, skips in written)
 
 
-def _obstacle(session: Session, schedule: Schedule) -> str:
-    """Return why no further run of the schedule may be planned now, or nothing."""
-    if schedule.runs_left == 0:
-        return "limit"
-    states = {"skip": ACTIVE_STATES, "queue_one": {READY, SCHEDULED}}.get(schedule.overlap)
-    if states is None:
-        return ""
-    active = sa.select(Run.id).where(Run.schedule_id == schedule.id, Run.state.in_(states)).limit(1)
-    return "overlap" if session.scalar(active) else ""
+def _write_alone(session: Session, verdict: Verdict, now: datetime) -> tuple[int, int]:
+    verdict.launched = 0
+    try:
+        with session.begin_nested():
+            return _write(session, [verdict], now)
+    except (IntegrityError, DataError):
+        log.exception("schedule_is_poisoned", schedule_id=str(verdict.schedule.id))
+        return _write(session, [hold(verdict.schedule, POISONED)], now)
 
 
-def _cancel_active(session: Session, schedule: Schedule) -> None:
-    active = sa.select(Run).where(Run.schedule_id == schedule.id, Run.state.in_(ACTIVE_STATES)).with_for_update()
-    for run in session.scalars(active).all():
-        cancel(session, run, note="The next one is due.", actor=Actor(kind="schedule", id=schedule.id))
+def _write(session: Session, verdicts: Sequence[Verdict], now: datetime) -> tuple[int, int]:
+    """Write occurrences, then runs for those that are new, then where each schedule goes on."""
+    _leave_out_decided(session, verdicts)
+    busy = _busy(session, verdicts, now)
+    for verdict in verdicts:
+        _limit(verdict, is_busy=verdict.schedule.id in busy)
+    entries = [(verdict, entry) for verdict in verdicts for entry in _entries(verdict, now)]
+    new = record_all(session, (entry for _, entry in entries))
+    launches = [(verdict, entry) for verdict, entry in entries if entry.id in new]
+    _cancel_active(session, [verdict.schedule for verdict, _ in launches if _cancels(verdict)])
+    enqueue_all(session, [_request(verdict, entry) for verdict, entry in launches])
+    _advance(session, verdicts)
+    return len(launches), sum(entry.decision == SKIP for _, entry in entries)
 
 
-def _record(
-    session: Session,
-    schedule: Schedule,
-    decision: Decision,
-    zone: str,
-    now: datetime,
-    *,
-    key: str | None = None,
-    note: str = "",
-) -> Occurrence | None:
-    """Write the occurrence row; None if it was decided on before, by another planner or before a restart."""
-    local = decision.nominal.astimezone(timeline(schedule.timezone or zone).zone)
-    row = {
-        "id": new_id(),
-        "tenant_id": schedule.tenant_id,
-        "schedule_id": schedule.id,
-        "occurrence": key or decision.nominal.isoformat(),
-        "nominal": decision.nominal,
-        "nominal_local": f"{local:%Y-%m-%d %H:%M:%S %Z}",
-        "decision": "run" if decision.runs else "skip",
-        "reason": decision.reason,
-        "note": note,
-        "rev": schedule.rev,
-        "count": decision.count,
-        "until": None if decision.count == 1 else decision.until,
-        "lateness_ms": int((now - decision.nominal).total_seconds() * 1000),
-    }
-    statement = (
-        insert(Occurrence)
-        .values(row)
-        .on_conflict_do_nothing(index_elements=["schedule_id", "occurrence"])
-        .returning(Occurrence)
+def _leave_out_decided(session: Session, verdicts: Sequence[Verdict]) -> None:
+    """Drop instants that were decided on before, where they could stand in the way of others."""
+    several = [verdict for verdict in verdicts if sum(each.runs for each in verdict.decisions) > 1]
+    wanted = [(each.schedule.id, decision.nominal) for each in several for decision in each.decisions if decision.runs]
+    known = decided(session, wanted)
+    for verdict in several if known else ():
+        verdict.decisions = [
+            each for each in verdict.decisions if not each.runs or (verdict.schedule.id, each.nominal) not in known
+        ]
+
+
+def _busy(session: Session, verdicts: Sequence[Verdict], now: datetime) -> set[UUID]:
+    """Return the schedules that have a run which their overlap policy does not let another one join."""
+    ids = [
+        verdict.schedule.id
+        for verdict in verdicts
+        if verdict.schedule.overlap in _EXCLUSIVE and any(decision.runs for decision in verdict.decisions)
+    ]
+    return set(session.scalars(_BUSY, {"ids": ids, "now": now})) if ids else set()
+
+
+_EXCLUSIVE = frozenset({"skip", "queue_one"})
+
+# A scalar subquery, so that each schedule costs one look into the index, however many runs wait.
+_BUSY = sa.text("""
+SELECT id FROM (
+    SELECT id, (
+        SELECT 1 FROM run
+        WHERE run.schedule_id = schedule.id
+            AND run.concurrency_key = coalesce(schedule.concurrency_key, 'schedule:' || CAST(schedule.id AS text))
+            AND run.state IN ('scheduled', 'ready', 'admitted', 'running', 'retrying')
+            AND (run.state <> 'scheduled' OR run.not_before <= :now)
+            AND (schedule.overlap = 'skip' OR run.state IN ('scheduled', 'ready'))
+        LIMIT 1) AS run
+    FROM schedule WHERE id = ANY(:ids)) AS looked
+WHERE run IS NOT NULL
+""")
+
+
+def _limit(verdict: Verdict, *, is_busy: bool) -> None:
+    """Turn runs into skips that the schedule's overlap policy or its number of runs left forbids."""
+    runs = [decision for decision in verdict.decisions if decision.runs]
+    if not runs or (len(runs) == 1 and not is_busy and verdict.schedule.runs_left is None):
+        return
+    left, overlap = verdict.schedule.runs_left, verdict.schedule.overlap
+    decisions = []
+    for decision in verdict.decisions:
+        reason = decision.reason
+        if decision.runs and left == 0:
+            reason = "limit"
+        elif decision.runs and (is_busy or (overlap == "cancel_running" and decision is not runs[-1])):
+            reason = "overlap"
+        elif decision.runs:
+            is_busy = overlap in _EXCLUSIVE
+            left = None if left is None else left - 1
+        decisions.append(decision.because(reason))
+    verdict.decisions = decisions
+
+
+def _entries(verdict: Verdict, now: datetime) -> list[Entry]:
+    """Return the rows of a verdict, by time."""
+    entries = [_entry(verdict, decision, now) for decision in verdict.decisions]
+    if not verdict.left_out:
+        return entries
+    for skip in verdict.left_out:
+        named = Decision(nominal=skip.at, until=skip.at, count=skip.count, reason=skip.reason, note=skip.note)
+        entries.append(_entry(verdict, named, now, prefix=NAMED_SKIP))
+    return sorted(entries, key=lambda entry: entry.nominal)
+
+
+def _entry(verdict: Verdict, decision: Decision, now: datetime, *, prefix: str = "") -> Entry:
+    schedule, nominal = verdict.schedule, decision.nominal
+    note = decision.note
+    if decision.runs and verdict.recurrence is not None:
+        note = verdict.recurrence.notes(nominal) or ""
+    return Entry(
+        id=new_id(),
+        tenant_id=schedule.tenant_id,
+        schedule_id=schedule.id,
+        occurrence=f"{prefix}{nominal.isoformat()}",
+        nominal=nominal,
+        nominal_local=local_text(nominal, verdict.zone),
+        decision=RUN if decision.runs else SKIP,
+        reason=decision.reason,
+        note=note,
+        rev=schedule.rev,
+        count=decision.count,
+        until=None if decision.count == 1 else decision.until,
+        lateness_ms=(now - nominal) // timedelta(milliseconds=1),
     )
-    return session.scalars(statement).one_or_none()
+
+
+def _cancels(verdict: Verdict) -> bool:
+    return verdict.schedule.overlap == "cancel_running"
+
+
+def _cancel_active(session: Session, schedules: Iterable[DueSchedule]) -> None:
+    """Stop what still goes on of these schedules, but not their backfills."""
+    keys = {schedule.id: key_of(schedule) for schedule in schedules}
+    if not keys:
+        return
+    active = sa.select(Run).where(
+        sa.tuple_(Run.schedule_id, Run.concurrency_key).in_(keys.items()), Run.state.in_(ACTIVE_STATES)
+    )
+    for run in session.scalars(active.order_by(Run.id).with_for_update()).all():
+        cancel(session, run, note="The next one is due.", actor=Actor(kind="schedule", id=run.schedule_id))
+
+
+def _request(verdict: Verdict, entry: Entry) -> RunRequest:
+    verdict.launched += 1
+    schedule = verdict.schedule
+    start = start_of(schedule, cast(Recurrence, verdict.recurrence), entry.nominal)
+    actor = Actor(kind="schedule", id=schedule.id)
+    return request_for(schedule, entry, job_type(schedule.job_type), not_before=start, actor=actor, lane="bulk")
+
+
+def _advance(session: Session, verdicts: Sequence[Verdict]) -> None:
+    rows = [
+        {
+            "id": verdict.schedule.id,
+            "next_at": None if verdict.runs_left == 0 else verdict.next_at,
+            "cursor": verdict.cursor,
+            "runs_left": verdict.runs_left,
+            "problem": verdict.problem,
+        }
+        for verdict in verdicts
+    ]
+    session.execute(_ADVANCE, {"rows": rows_as_json(rows), "version": tzdata_version()})
+
+
+_ADVANCE = sa.text("""
+UPDATE schedule
+SET next_at = reached.next_at, cursor = reached.cursor, runs_left = reached.runs_left, problem = reached.problem,
+    tz_version = :version
+FROM json_to_recordset(CAST(:rows AS json))
+    AS reached(id uuid, next_at timestamptz, cursor timestamptz, runs_left int, problem text)
+WHERE schedule.id = reached.id
+""")
+
+
+def _end_pauses(session: Session, schedules: Sequence[DueSchedule], now: datetime) -> None:
+    if not schedules:
+        return
+    tenants = tenants_now(session, (schedule.tenant_id for schedule in schedules))
+    _carry_out(session, [_awakened(schedule, tenants[schedule.tenant_id], now) for schedule in schedules], now)
+    session.execute(_UNPAUSE, {"ids": [schedule.id for schedule in schedules]})
+
+
+def _awakened(schedule: DueSchedule, tenant: TenantNow, now: datetime) -> Verdict:
+    try:
+        recurrence = recurrence_of(schedule, tenant.zone)
+        missed, _ = _due(recurrence, schedule.cursor or schedule.created_at, now)
+        next_at = None if schedule.runs_left == 0 else recurrence.after(now)
+    except RecurrenceError as error:
+        return hold(schedule, str(error))
+    zone = schedule.timezone or tenant.zone
+    return Verdict(
+        schedule=schedule, zone=zone, decisions=one_skip(missed, "paused"), cursor=now, next_at=next_at, problem=""
+    )
+
+
+_UNPAUSE = sa.text("""
+UPDATE schedule SET paused_at = NULL, paused_until = NULL, paused_by_id = NULL, paused_reason = ''
+WHERE id = ANY(:ids)
+""")

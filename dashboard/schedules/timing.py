@@ -2,34 +2,70 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
+from functools import lru_cache
 from typing import cast
 
 from dashboard.core.clock import tzdata_version
+from dashboard.schedules.claiming import DueSchedule
 from dashboard.schedules.firing import Gap, Overlap
 from dashboard.schedules.models import Schedule
 from dashboard.schedules.recurrence import Kind, Recurrence, jittered
 
 
-def recurrence_of(schedule: Schedule, tenant_zone: str) -> Recurrence:
+def recurrence_of(schedule: Schedule | DueSchedule, tenant_zone: str) -> Recurrence:
     """Return when `schedule` fires; without a zone of its own it follows the tenant's.
 
     Raises RecurrenceError for a rule that no longer makes sense.
     """
+    return _recurrence(
+        schedule.kind,
+        tuple(schedule.crons),
+        schedule.every_seconds,
+        schedule.anchor,
+        schedule.once_local,
+        schedule.timezone or tenant_zone,
+        schedule.dst_gap,
+        schedule.dst_overlap,
+        schedule.start_at,
+        schedule.end_at,
+        tuple(schedule.skip_dates),
+        tuple(schedule.extra_dates),
+        str(schedule.id) if any("H" in cron.upper() for cron in schedule.crons) else "",
+    )
+
+
+@lru_cache(maxsize=4096)
+def _recurrence(
+    kind: str,
+    crons: tuple[str, ...],
+    every: int | None,
+    anchor: datetime | None,
+    once_local: datetime | None,
+    timezone: str,
+    dst_gap: str,
+    dst_overlap: str,
+    start_at: datetime | None,
+    end_at: datetime | None,
+    skip_dates: tuple[date, ...],
+    extra_dates: tuple[date, ...],
+    spread_key: str,
+) -> Recurrence:
+    """Return the recurrence of these fields; schedules with the same rule share one."""
     return Recurrence(
-        kind=cast(Kind, schedule.kind),
-        crons=schedule.crons,
-        every=schedule.every_seconds,
-        anchor=schedule.anchor,
-        once_local=schedule.once_local,
-        timezone=schedule.timezone or tenant_zone,
-        dst_gap=cast(Gap, schedule.dst_gap),
-        dst_overlap=cast(Overlap, schedule.dst_overlap),
-        start_at=schedule.start_at,
-        end_at=schedule.end_at,
-        skip_dates=schedule.skip_dates,
-        extra_dates=schedule.extra_dates,
-        spread_key=str(schedule.id),
+        kind=cast(Kind, kind),
+        crons=crons,
+        every=every,
+        anchor=anchor,
+        once_local=once_local,
+        timezone=timezone,
+        dst_gap=cast(Gap, dst_gap),
+        dst_overlap=cast(Overlap, dst_overlap),
+        start_at=start_at,
+        end_at=end_at,
+        skip_dates=skip_dates,
+        extra_dates=extra_dates,
+        spread_key=spread_key,
     )
 
 
@@ -43,7 +79,7 @@ def rewind(schedule: Schedule, tenant_zone: str, now: datetime) -> None:
     schedule.tz_version = tzdata_version()
 
 
-def start_of(schedule: Schedule, recurrence: Recurrence, nominal: datetime) -> datetime:
+def start_of(schedule: Schedule | DueSchedule, recurrence: Recurrence, nominal: datetime) -> datetime:
     """Return when a run for `nominal` may start: later by the schedule's jitter, which is the same every time."""
     if not schedule.jitter_seconds:
         return nominal

@@ -244,7 +244,7 @@ def upgrade() -> None:
     op.create_index(
         "ix_schedule_tenant_id_next_at",
         "schedule",
-        ["tenant_id", "next_at"],
+        ["tenant_id", "next_at", "id"],
         unique=False,
         postgresql_where=sa.text("next_at IS NOT NULL AND paused_at IS NULL AND archived_at IS NULL AND problem = ''"),
     )
@@ -358,7 +358,6 @@ def upgrade() -> None:
             name="fk_occurrence_schedule",
             ondelete="CASCADE",
         ),
-        sa.ForeignKeyConstraint(["tenant_id"], ["tenant.id"], name=op.f("fk_occurrence_tenant_id"), ondelete="CASCADE"),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_occurrence")),
         sa.UniqueConstraint("schedule_id", "occurrence", name=op.f("uq_occurrence_schedule_id_occurrence")),
         sa.UniqueConstraint("tenant_id", "id", name=op.f("uq_occurrence_tenant_id_id")),
@@ -471,7 +470,7 @@ def upgrade() -> None:
     op.create_index(
         "ix_run_schedule_id_active",
         "run",
-        ["schedule_id"],
+        ["schedule_id", "concurrency_key"],
         unique=False,
         postgresql_where=sa.text("state IN ('admitted', 'ready', 'retrying', 'running', 'scheduled')"),
     )
@@ -522,7 +521,6 @@ def upgrade() -> None:
         sa.ForeignKeyConstraint(
             ["tenant_id", "run_id"], ["run.tenant_id", "run.id"], name="fk_run_event_run", ondelete="CASCADE"
         ),
-        sa.ForeignKeyConstraint(["tenant_id"], ["tenant.id"], name=op.f("fk_run_event_tenant_id"), ondelete="CASCADE"),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_run_event")),
     )
     op.create_index("ix_run_event_run_id", "run_event", ["run_id", "id"], unique=False)
@@ -539,7 +537,6 @@ def upgrade() -> None:
         sa.ForeignKeyConstraint(
             ["tenant_id", "run_id"], ["run.tenant_id", "run.id"], name="fk_run_log_run", ondelete="CASCADE"
         ),
-        sa.ForeignKeyConstraint(["tenant_id"], ["tenant.id"], name=op.f("fk_run_log_tenant_id"), ondelete="CASCADE"),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_run_log")),
     )
     op.create_index("ix_run_log_run_id", "run_log", ["run_id", "id"], unique=False)

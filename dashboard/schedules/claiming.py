@@ -1,0 +1,165 @@
+"""Claim schedules for planning: lock what is due, oldest first, tenant by tenant when that is more than a batch.
+
+What another planner holds is passed over, so that any number of them share the work and none waits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+from typing import Any, NamedTuple
+from uuid import UUID
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Session
+
+from dashboard.schedules.models import ASLEEP, ENABLED, Schedule
+from dashboard.tenants.options import option_for
+
+GLANCE = f"""
+SELECT now(), least(
+    (SELECT next_at FROM schedule WHERE {ENABLED} ORDER BY next_at LIMIT 1),
+    (SELECT paused_until FROM schedule WHERE {ASLEEP} ORDER BY paused_until LIMIT 1))
+"""
+"""Asks for the fields of `Glance`: two index entries, however many schedules there are."""
+
+
+class DueSchedule(NamedTuple):
+    """What planning needs of a schedule, as plain values; the fields are as in `models.Schedule`."""
+
+    id: UUID
+    tenant_id: UUID
+    rev: int
+    name: str
+    kind: str
+    crons: Sequence[str]
+    every_seconds: int | None
+    anchor: datetime | None
+    once_local: datetime | None
+    timezone: str
+    dst_gap: str
+    dst_overlap: str
+    start_at: datetime | None
+    end_at: datetime | None
+    skip_dates: Sequence[date]
+    extra_dates: Sequence[date]
+    runs_left: int | None
+    jitter_seconds: int
+    catchup: str
+    catchup_window_seconds: int
+    catchup_cap: int
+    overlap: str
+    concurrency_key: str | None
+    priority: int
+    max_attempts: int | None
+    backoff: dict[str, Any]
+    timeout_seconds: int | None
+    expires_after_seconds: int | None
+    job_type: str
+    job_version: int
+    params: dict[str, Any]
+    context_root_id: UUID | None
+    context_locale: str | None
+    created_at: datetime
+    next_at: datetime | None
+    cursor: datetime | None
+
+    @classmethod
+    def of(cls, schedule: Schedule) -> DueSchedule:
+        """Return the values of a schedule whose row the caller holds locked."""
+        return cls(*(getattr(schedule, name) for name in cls._fields))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Glance:
+    """The database's time, and when a schedule is due next or a pause runs out (None: nothing is planned)."""
+
+    now: datetime
+    due_at: datetime | None
+
+    @property
+    def is_due(self) -> bool:
+        return self.due_at is not None and self.due_at <= self.now
+
+    def wait(self, longest: float) -> float:
+        """Return how many seconds to sleep until something is due, `longest` at most."""
+        if self.due_at is None:
+            return longest
+        return min(max((self.due_at - self.now).total_seconds(), 0.0), longest)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Claimed:
+    """Locked schedules; `more` says that others may be due."""
+
+    schedules: Sequence[DueSchedule]
+    more: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TenantNow:
+    """What planning needs of a tenant."""
+
+    zone: str
+    is_suspended: bool
+
+
+def claim_due(session: Session, now: datetime, batch: int) -> Claimed:
+    """Lock at most about `batch` schedules that are due at `now`."""
+    waiting = session.execute(_WAITING, {"now": now, "most": batch + 1}).scalar_one()
+    if not waiting:
+        return Claimed(schedules=(), more=False)
+    query = _FAIR if waiting > batch else _OLDEST
+    rows = session.execute(query, {"now": now, "batch": batch}).all()
+    return Claimed(schedules=[DueSchedule._make(row) for row in rows], more=waiting > batch)
+
+
+def claim_awaking(session: Session, now: datetime, batch: int) -> list[DueSchedule]:
+    """Lock the paused schedules whose pause ran out at `now`."""
+    return [DueSchedule._make(row) for row in session.execute(_AWAKING, {"now": now, "batch": batch}).all()]
+
+
+def tenants_now(session: Session, tenant_ids: Iterable[UUID]) -> dict[UUID, TenantNow]:
+    """Return these tenants as they are now; asked after their schedules are locked, it cannot be out of date."""
+    rows = session.execute(_TENANTS, {"ids": list(set(tenant_ids))})
+    default = option_for("TIMEZONE").default
+    return {tenant_id: TenantNow(zone=zone or default, is_suspended=held) for tenant_id, held, zone in rows}
+
+
+_FIELDS = ", ".join(f"due.{name}" for name in DueSchedule._fields)
+_IS_DUE = f"{ENABLED} AND next_at <= :now"
+
+_IS_TENANTS_DUE = f"""{ENABLED} AND (tenant_id, next_at) >= ({{0}}, '-infinity')
+    AND (tenant_id, next_at) <= ({{0}}, CAST(:now AS timestamptz)) ORDER BY tenant_id, next_at"""
+
+_WAITING = sa.text(f"""
+SELECT count(*) FROM (SELECT FROM schedule WHERE {_IS_DUE} ORDER BY next_at LIMIT :most) AS waiting
+""")
+_OLDEST = sa.text(f"""
+SELECT {_FIELDS} FROM schedule AS due WHERE {_IS_DUE} ORDER BY next_at LIMIT :batch FOR UPDATE SKIP LOCKED
+""")
+# The tenants that wait longest share the batch evenly; what one leaves of its share, all take in the next batch. The
+# comparison of rows admits no index but the tenant's own: the one by time alone would walk through all the others'.
+_FAIR = sa.text(f"""
+WITH waiting AS MATERIALIZED (
+    SELECT tenant.id, first.next_at FROM tenant CROSS JOIN LATERAL (
+        SELECT next_at FROM schedule WHERE {_IS_TENANTS_DUE.format("tenant.id")} LIMIT 1) AS first
+    ORDER BY first.next_at LIMIT :batch),
+turn AS MATERIALIZED (
+    SELECT share.id FROM waiting CROSS JOIN LATERAL (
+        SELECT id FROM schedule WHERE {_IS_TENANTS_DUE.format("waiting.id")}
+        LIMIT (SELECT greatest(1, :batch / count(*)) FROM waiting)) AS share)
+SELECT {_FIELDS} FROM schedule AS due
+WHERE id = ANY (ARRAY(SELECT id FROM turn)) AND {ENABLED} AND (next_at <= :now) IS TRUE
+FOR UPDATE SKIP LOCKED
+""")
+_AWAKING = sa.text(f"""
+SELECT {_FIELDS} FROM schedule AS due WHERE {ASLEEP} AND paused_until <= :now ORDER BY paused_until LIMIT :batch
+FOR UPDATE SKIP LOCKED
+""")
+_TENANTS = sa.text("""
+SELECT tenant.id, tenant.suspended_at IS NOT NULL, setting.value #>> '{}'
+FROM tenant LEFT JOIN tenant_setting AS setting ON setting.tenant_id = tenant.id AND setting.key = 'TIMEZONE'
+WHERE tenant.id = ANY(:ids)
+""")

@@ -1,0 +1,159 @@
+"""Write down what was decided about due instants: each once, and skips in a row for one reason as one row."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, fields, replace
+from datetime import datetime
+from functools import lru_cache
+from typing import Any
+from uuid import UUID
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Session
+
+from dashboard.core.orm import record_of, rows_as_json
+from dashboard.schedules.civil import timeline
+from dashboard.schedules.models import Occurrence
+
+RUN = "run"
+SKIP = "skip"
+NAMED_SKIP = "skip:"
+"""Begins the key of what a rule names and does not fire: the same instant may also have a fire."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entry:
+    """A row of `models.Occurrence` that is to be written."""
+
+    id: UUID
+    tenant_id: UUID
+    schedule_id: UUID
+    occurrence: str
+    nominal: datetime
+    nominal_local: str
+    decision: str
+    reason: str
+    note: str
+    rev: int
+    count: int
+    until: datetime | None
+    lateness_ms: int
+
+    @property
+    def last(self) -> datetime:
+        return self.until or self.nominal
+
+    def goes_on(self, other: Entry) -> bool:
+        """Whether this skip and `other`, which comes next, are one row."""
+        return self._kind == other._kind and self.decision == SKIP and self.last < other.nominal
+
+    def with_more(self, other: Entry) -> Entry:
+        """Return the row of this skip together with `other`, which comes next."""
+        return replace(self, count=self.count + other.count, until=other.last)
+
+    @property
+    def _kind(self) -> tuple[UUID, str, str, str, int, bool]:
+        named = self.occurrence.startswith(NAMED_SKIP)
+        return self.schedule_id, self.decision, self.reason, self.note, self.rev, named
+
+
+def record_all(session: Session, entries: Iterable[Entry]) -> set[UUID]:
+    """Write the entries, which come in order for each schedule, and return the ids of the runs that are new.
+
+    An instant that was decided on before, by hand or by another planner, stays as it was. The caller holds the rows of
+    the schedules locked.
+    """
+    rows = _continue_stored(session, _joined(entries))
+    if not rows:
+        return set()
+    return set(session.scalars(_INSERT, {"rows": rows_as_json([_row(entry) for entry in rows])}))
+
+
+def decided(session: Session, keys: Sequence[tuple[UUID, datetime]]) -> set[tuple[UUID, datetime]]:
+    """Return which of these (schedule, instant) were decided on before."""
+    if not keys:
+        return set()
+    rows = session.execute(
+        _DECIDED, {"schedules": [key[0] for key in keys], "instants": [key[1].isoformat() for key in keys]}
+    )
+    return {(schedule_id, nominal) for schedule_id, nominal in rows}
+
+
+@lru_cache(maxsize=4096)
+def local_text(nominal: datetime, zone: str) -> str:
+    """Return the instant as the zone's clock shows it, for people."""
+    return f"{nominal.astimezone(timeline(zone).zone):%Y-%m-%d %H:%M:%S %Z}"
+
+
+def _joined(entries: Iterable[Entry]) -> list[Entry]:
+    rows: list[Entry] = []
+    for entry in entries:
+        if rows and entry.decision == SKIP and rows[-1].goes_on(entry):
+            rows[-1] = rows[-1].with_more(entry)
+        else:
+            rows.append(entry)
+    return rows
+
+
+def _continue_stored(session: Session, entries: list[Entry]) -> list[Entry]:
+    """Add skips that go on where a stored row ends to that row, and return the other entries."""
+    firsts = {entry.schedule_id: entry for entry in reversed(entries)}
+    skips = [entry for entry in firsts.values() if entry.decision == SKIP]
+    if not skips:
+        return entries
+    grown = []
+    for stored in _last_before(session, skips):
+        entry = firsts[stored.schedule_id]
+        if stored.goes_on(entry):
+            grown.append((entry, stored.with_more(entry)))
+    if not grown:
+        return entries
+    session.execute(_GROW, {"rows": rows_as_json([_row(row) for _, row in grown])})
+    done = {entry.id for entry, _ in grown}
+    return [entry for entry in entries if entry.id not in done]
+
+
+def _last_before(session: Session, entries: Sequence[Entry]) -> list[Entry]:
+    """Return for each entry's schedule the last stored row that begins before it."""
+    parameters = {
+        "schedules": [entry.schedule_id for entry in entries],
+        "instants": [entry.nominal.isoformat() for entry in entries],
+    }
+    return [Entry(**row) for row in session.execute(_LAST, parameters).mappings()]
+
+
+def _row(entry: Entry) -> dict[str, Any]:
+    return {name: getattr(entry, name) for name in _NAMES}
+
+
+_NAMES = tuple(field.name for field in fields(Entry))
+_FIELDS = ", ".join(_NAMES)
+_INSERT = sa.text(f"""
+WITH inserted AS (
+    INSERT INTO occurrence ({_FIELDS})
+    SELECT {_FIELDS} FROM json_to_recordset(CAST(:rows AS json)) AS new({record_of(Occurrence, _NAMES)})
+    ON CONFLICT (schedule_id, occurrence) DO NOTHING RETURNING id, decision)
+SELECT id FROM inserted WHERE decision = 'run'
+""")
+_GROW = sa.text("""
+UPDATE occurrence SET count = grown.count, until = grown.until
+FROM json_to_recordset(CAST(:rows AS json)) AS grown(id uuid, count int, until timestamptz)
+WHERE occurrence.id = grown.id
+""")
+_WANTED = "unnest(CAST(:schedules AS uuid[]), CAST(:instants AS text[])) AS wanted(schedule_id, instant)"
+_DECIDED = sa.text(f"""
+SELECT schedule_id, nominal FROM occurrence JOIN {_WANTED} USING (schedule_id) WHERE occurrence = wanted.instant
+""")
+# Instants in ISO 8601 sort like the time, so that the unique index finds the last one at once.
+_LAST = sa.text(f"""
+SELECT last.* FROM {_WANTED} CROSS JOIN LATERAL (
+    SELECT * FROM (
+        (SELECT {_FIELDS} FROM occurrence AS fire WHERE fire.schedule_id = wanted.schedule_id
+            AND fire.occurrence >= '0' AND fire.occurrence < wanted.instant ORDER BY fire.occurrence DESC LIMIT 1)
+        UNION ALL
+        (SELECT {_FIELDS} FROM occurrence AS named WHERE named.schedule_id = wanted.schedule_id
+            AND named.occurrence >= '{NAMED_SKIP}' AND named.occurrence < '{NAMED_SKIP}' || wanted.instant
+            ORDER BY named.occurrence DESC LIMIT 1)) AS either
+    ORDER BY nominal DESC LIMIT 1) AS last
+""")
