@@ -13,6 +13,7 @@ from config.flask import flask_config
 from config.settings import Settings
 from dashboard import extensions, features
 from dashboard.core import error_pages, links, mounting, secrets, security, sending, templating
+from dashboard.core.compression import Compression
 from dashboard.core.tenancy import TenantConfig
 
 
@@ -46,7 +47,7 @@ def create_app(settings: Settings | None = None) -> Dashboard:
     sending.init_app(app, settings)
     features.init_app(app, settings)
     mounting.init_app(app)
-    app.wsgi_app = features.static_files(app.wsgi_app)  # type: ignore[assignment,method-assign]
+    app.wsgi_app = Compression(features.static_files(app.wsgi_app))  # type: ignore[method-assign]
     if settings.proxy_hops:
         hops = settings.proxy_hops
         app.wsgi_app = ProxyFix(app.wsgi_app, x_for=hops, x_proto=hops, x_host=hops)  # type: ignore[method-assign]
