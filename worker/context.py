@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import inspect
 import io
+import os
+import signal
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from functools import wraps
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
@@ -19,7 +21,7 @@ import flask
 import structlog
 from celery import Task
 from celery._state import get_current_task
-from celery.exceptions import Ignore, Reject, Retry
+from celery.exceptions import Ignore, Reject, Retry, TimeLimitExceeded
 from celery.worker.request import Request
 from flask.sessions import SessionMixin
 from flask_login import current_user
@@ -61,7 +63,15 @@ class TenantRequest(Request):
         self._for_the_tenant(super().on_timeout, soft, timeout)
 
     def on_failure(self, exc_info: Any, send_failed_event: bool = True, return_ok: bool = False) -> None:
+        if isinstance(getattr(exc_info.exception, "exc", None), TimeLimitExceeded):
+            self._end_child()
         self._for_the_tenant(super().on_failure, exc_info, send_failed_event, return_ok)
+
+    def _end_child(self) -> None:
+        """Kill the child that overran its hard limit at once: errbacks and hooks would wait here for its row locks."""
+        if self.worker_pid:
+            with suppress(ProcessLookupError):
+                os.kill(int(self.worker_pid), signal.SIGKILL)
 
     def _announce_revoked(self, *args: Any) -> None:
         self._for_the_tenant(super()._announce_revoked, *args)  # type: ignore[misc]

@@ -267,6 +267,26 @@ def overrun_badly() -> None:
     time.sleep(60)
 
 
+class Locking(Task[Any, Any]):
+    """Needs in its hook the lock that its body holds."""
+
+    abstract = True
+
+    def on_failure(self, exc: Any, task_id: str, args: Any, kwargs: Any, einfo: Any) -> None:
+        take_lock()
+        note_down("locked", error=type(exc).__name__, **seen())
+
+
+def take_lock() -> None:
+    db.session.execute(sa.text("SELECT pg_advisory_xact_lock(7)"))
+
+
+@shared_task(name="probe.overrun_with_a_lock", ignore_result=False, time_limit=1, base=Locking)
+def overrun_with_a_lock() -> None:
+    take_lock()
+    time.sleep(60)
+
+
 @shared_task(name="probe.die", ignore_result=False, base=Hooked)
 def die() -> None:
     """Be lost with the worker's child process."""

@@ -34,6 +34,15 @@ def test_hooks_of_a_child_killed_at_its_time_limit_see_the_tenant(
     assert all(of_tenant(note, initech) for note in called)
 
 
+def test_a_hook_does_not_wait_for_what_the_killed_child_held(
+    worker: RunningProcess, celery: Celery, notes: Notes, acme: Tenant
+) -> None:
+    with bound(Binding.of(acme)):
+        probe.overrun_with_a_lock.delay()
+        assert notes("locked", 1)[0]["error"] == "TimeLimitExceeded"
+        assert of_tenant(got(probe.report.delay()), acme)
+
+
 @pytest.mark.parametrize("task", [probe.overrun, probe.die], ids=["time limit", "lost"])
 @pytest.mark.parametrize(("errback", "how"), [(probe.errback_inline, "inline"), (probe.errback_sent, "sent")])
 def test_errbacks_of_a_killed_child_see_the_tenant(
