@@ -39,6 +39,7 @@ def main() -> None:
         write_env(ENV_FILE, fresh_values(settled(PREFERRED_PORTS, lambda _: True)))
     environment = effective_environment(parse(ENV_FILE.read_text()), os.environ)
     prepare(environment)
+    remember_moves(ENV_FILE, environment, os.environ)
     announce(environment)
     sys.stdout.flush()
     # Everything is in the environment already; .env would beat it and undo a port that moved.
@@ -82,6 +83,16 @@ def write_env(file: Path, values: Mapping[str, str]) -> None:
         out.write(NOTE + "".join(lines))
 
 
+def remember_moves(file: Path, environment: Mapping[str, str], given: Mapping[str, str]) -> None:
+    """Write down which addresses moved: `honcho start` and `flask` read the file, and the demo's tenants moved along."""
+    lines = file.read_text().splitlines(keepends=True)
+    for number, line in enumerate(lines):
+        for name, value in parse(line).items():
+            if name not in given and environment.get(name, value) != value:
+                lines[number] = f'{name}="{environment[name]}"\n'
+    file.write_text("".join(lines))
+
+
 def effective_environment(written: Mapping[str, str], given: Mapping[str, str]) -> dict[str, str]:
     """What the processes get: .env, then what the caller's environment says otherwise, on ports that are free."""
     values = dict(written)
@@ -94,7 +105,7 @@ def effective_environment(written: Mapping[str, str], given: Mapping[str, str]) 
     for name, port in settled(wanted, lambda name: name not in given).items():
         before = written.get(name, str(port))
         if str(port) != before:
-            say(f"{name} is {port} this time, not {before}")
+            say(f"{name} is {port} from now on, because {before} is taken")
         values = moved(values, before, port) | {name: str(port)}
     return values
 

@@ -15,7 +15,16 @@ from dotenv import dotenv_values
 from honcho.environ import parse
 
 from config.settings import Settings
-from scripts.development import PREFERRED_PORTS, effective_environment, fresh_values, moved, settled, write_env
+from scripts.development import (
+    NOTE,
+    PREFERRED_PORTS,
+    effective_environment,
+    fresh_values,
+    moved,
+    remember_moves,
+    settled,
+    write_env,
+)
 from scripts.embedded import HOST, ServerError, free_port
 
 DATABASES = ("DATABASE_URL", "SYSTEM_DATABASE_URL", "OWNER_DATABASE_URL")
@@ -86,6 +95,23 @@ def test_a_taken_port_moves_with_every_address_that_names_it(written: dict[str, 
     assert int(values["PORT"]) > taken
     assert values["PLATFORM_ROOT"] == f"http://localhost:{values['PORT']}"
     assert values["REDIS_URL"] == written["REDIS_URL"]
+
+
+def test_a_moved_port_is_remembered_and_the_callers_own_is_not(
+    written: dict[str, str], taken: int, tmp_path: Path
+) -> None:
+    file = tmp_path / ".env"
+    write_env(file, written | {"PORT": str(taken), "PLATFORM_ROOT": f"http://localhost:{taken}"})
+    given = {"LOG_FORMAT": "json"}
+    environment = effective_environment(parse(file.read_text()), given)
+    remember_moves(file, environment, given)
+    remembered = parse(file.read_text())
+    assert remembered["PORT"] == environment["PORT"] != str(taken)
+    assert remembered["PLATFORM_ROOT"] == environment["PLATFORM_ROOT"]
+    assert remembered["LOG_FORMAT"] == "console"
+    assert remembered["SECRET_KEY"] == written["SECRET_KEY"]
+    assert file.read_text().startswith(NOTE)
+    assert file.stat().st_mode & 0o777 == 0o600
 
 
 def test_a_port_of_the_callers_choice_is_refused_when_taken(written: dict[str, str], taken: int) -> None:
