@@ -84,7 +84,7 @@ def write_env(file: Path, values: Mapping[str, str]) -> None:
 
 
 def remember_moves(file: Path, environment: Mapping[str, str], given: Mapping[str, str]) -> None:
-    """Write down which addresses moved: `honcho start` and `flask` read the file, and the demo's tenants moved along."""
+    """Write down what moved: `honcho start` and `flask` read the file, and the demo's tenants moved along."""
     lines = file.read_text().splitlines(keepends=True)
     for number, line in enumerate(lines):
         for name, value in parse(line).items():
