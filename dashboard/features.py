@@ -12,8 +12,8 @@ from whitenoise import WhiteNoise
 from config.settings import Settings
 from dashboard import navigation
 from dashboard.accounts import models as _accounts
+from dashboard.accounts import sessions, signing_in
 from dashboard.accounts import settings as settings_pages
-from dashboard.accounts import signing_in
 from dashboard.accounts import views as accounts
 from dashboard.accounts.access import Action
 from dashboard.accounts.commands import members, users
@@ -42,6 +42,7 @@ from dashboard.schedules import views as schedules
 from dashboard.schedules.commands import schedules as schedule_commands
 from dashboard.tenants import models as _tenants
 from dashboard.tenants import options, registry
+from dashboard.tenants.actions import follow_suspension
 from dashboard.tenants.commands import tenants
 from dashboard.trail import views as trail
 
@@ -84,6 +85,7 @@ def init_app(app: Flask, settings: Settings) -> None:
     """Register every feature with the app."""
     options.init_app(app)
     registry.init_app(app, settings)
+    follow_suspension(sessions.end_where_suspended)
     signing_in.init_app(app)
     navigation.init_app(app, NAVIGATION)
     job_types.register(EmailMessage)

@@ -43,6 +43,7 @@ LONGEST_LINE = 10_000
 LONGEST_NOTE = 200
 TIME_LIMIT = "time_limit"
 STOPPED = "Its worker was stopped."
+SUSPENDED = "The organisation was suspended."
 
 log = structlog.get_logger(__name__)
 
@@ -221,6 +222,8 @@ def _stopped(held: HeldRun) -> Outcome | None:
             return Outcome(state=CANCELLED, note="It stopped where it was.", progress=held.progress)
         case "stopping":
             return _hand_back(held)
+        case "suspended":
+            return _hand_back(held, SUSPENDED)
         case "lost":
             return _lost(held)
         case None:
@@ -238,11 +241,11 @@ def _lost(held: HeldRun) -> Outcome | None:
     return None
 
 
-def _hand_back(held: HeldRun) -> Outcome | None:
-    """Give the run back at once, because its worker stops; if that fails, the lease runs out."""
+def _hand_back(held: HeldRun, cause: str = STOPPED) -> Outcome | None:
+    """Give the run back at once, because its worker or its tenant stops; if that fails, the lease runs out."""
     try:
         with tenant_session() as session:
-            reaper.release(session, held.claim.run_id, held.claim.fence, STOPPED, counts=False)
+            reaper.release(session, held.claim.run_id, held.claim.fence, cause, counts=False)
     except DATABASE_AWAY as error:
         log.warning("run_not_handed_back", run_id=str(held.claim.run_id), reason=first_line(error))
     return None

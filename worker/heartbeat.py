@@ -24,7 +24,7 @@ from dashboard.runs.leases import Claim, Outcome, Progress, Renewal
 from dashboard.runs.states import TIMED_OUT
 from worker.outages import DATABASE_AWAY, first_line
 
-Stop = Literal["cancelled", "lost", "stopping"]
+Stop = Literal["cancelled", "lost", "stopping", "suspended"]
 
 HARD_LIMIT_AFTER = timedelta(seconds=10)
 """How long after its timeout a job that did not end is killed, where the pool can kill."""
@@ -64,8 +64,10 @@ class HeldRun:
         """Take notice of what a renewal answered."""
         if not renewal.kept:
             self.stop = "lost"
-        elif renewal.cancelled and self.stop is None:
+        elif self.stop is None and renewal.cancelled:
             self.stop = "cancelled"
+        elif self.stop is None and renewal.suspended:
+            self.stop = "suspended"
 
 
 class Heartbeat:

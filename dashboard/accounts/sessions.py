@@ -10,6 +10,7 @@ import secrets
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, cast
+from urllib.parse import urlsplit
 from uuid import UUID
 
 import sqlalchemy as sa
@@ -22,10 +23,11 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 from werkzeug.exceptions import ServiceUnavailable
 
-from dashboard.accounts.models import User, WebSession
+from dashboard.accounts.models import Membership, User, WebSession
 from dashboard.core.clock import database_now, utc_now
 from dashboard.core.mounting import KNOWN_HOST
 from dashboard.core.orm import system_scope
+from dashboard.tenants.models import TenantRoot
 
 FRESH_FOR = timedelta(minutes=15)
 """How long a password that was just given stands for the person being at the keyboard."""
@@ -140,6 +142,23 @@ def end_others(system: Session, user_id: UUID, *, but: UUID | None = None, only:
         conditions.append(WebSession.id == only)
     ended = system.execute(sa.delete(WebSession).where(*conditions).returning(WebSession.id))
     return len(ended.all())
+
+
+def end_where_suspended(system: Session, tenant_id: UUID) -> None:
+    """End the sessions that a tenant's suspension leaves without use, in its transaction.
+
+    At hosts that are the tenant's alone these are all; at hosts it shares, those of people who belong nowhere else.
+    """
+    platform = urlsplit(current_app.config["PLATFORM_ROOT"]).hostname
+    own = sa.select(TenantRoot.host).where(TenantRoot.tenant_id == tenant_id)
+    others = sa.select(TenantRoot.host).where(TenantRoot.tenant_id != tenant_id)
+    members = sa.select(Membership.user_id).where(Membership.tenant_id == tenant_id)
+    elsewhere = sa.select(Membership.user_id).where(Membership.tenant_id != tenant_id)
+    staff = sa.select(User.id).where(User.is_platform_owner)
+    user, host = WebSession.user_id, WebSession.host
+    is_alone = sa.and_(host != platform, host.not_in(others))
+    belongs_here = sa.and_(user.in_(members), user.not_in(elsewhere), user.not_in(staff))
+    system.execute(sa.delete(WebSession).where(host.in_(own), sa.or_(is_alone, belongs_here)))
 
 
 def confirm(system: Session) -> None:

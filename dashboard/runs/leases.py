@@ -79,10 +79,14 @@ class Progress:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Renewal:
-    """What a lease's renewal answered; `kept` is False if the run is no longer this worker's."""
+    """What a lease's renewal answered; `kept` is False if the run is no longer this worker's.
+
+    `cancelled`: somebody asked the run to stop. `suspended`: its tenant is, so that nothing of it may go on.
+    """
 
     kept: bool
-    cancelled: bool
+    cancelled: bool = False
+    suspended: bool = False
 
 
 def renew(held: Iterable[tuple[UUID, int]], *, lease: timedelta) -> dict[UUID, Renewal]:
@@ -92,15 +96,16 @@ def renew(held: Iterable[tuple[UUID, int]], *, lease: timedelta) -> dict[UUID, R
         rows = session.execute(
             _RENEW, {"ids": [run_id for run_id, _ in pairs], "fences": [fence for _, fence in pairs], "lease": lease}
         )
-        cancelled: dict[UUID, bool] = dict(rows.all())
-    return {run_id: Renewal(kept=run_id in cancelled, cancelled=cancelled.get(run_id, False)) for run_id, _ in pairs}
+        kept = {row.id: Renewal(kept=True, cancelled=row.cancelled, suspended=row.suspended) for row in rows}
+    return {run_id: kept.get(run_id, Renewal(kept=False)) for run_id, _ in pairs}
 
 
 _RENEW = sa.text("""
 UPDATE run SET lease_until = now() + :lease
 FROM unnest(CAST(:ids AS uuid[]), CAST(:fences AS bigint[])) AS held(id, fence)
 WHERE run.id = held.id AND run.fence = held.fence AND run.state = 'running'
-RETURNING run.id, run.cancel_requested_at IS NOT NULL
+RETURNING run.id, run.cancel_requested_at IS NOT NULL AS cancelled,
+    (SELECT suspended_at IS NOT NULL FROM tenant WHERE tenant.id = run.tenant_id) AS suspended
 """)
 
 
@@ -118,7 +123,7 @@ def report(run_id: UUID, fence: int, progress: Progress, *, lease: timedelta) ->
                 "note": progress.note,
             },
         ).one_or_none()
-    return Renewal(kept=row is not None, cancelled=bool(row and row[0]))
+    return Renewal(kept=False) if row is None else Renewal(kept=True, cancelled=row.cancelled, suspended=row.suspended)
 
 
 _REPORT = sa.text("""
@@ -128,7 +133,9 @@ WITH shown AS (
     WHERE id = :id AND fence = :fence AND state = 'running'
     RETURNING tenant_id, cancel_requested_at),
 told AS (UPDATE tenant_load SET version = version + 1 FROM shown WHERE tenant_load.tenant_id = shown.tenant_id)
-SELECT cancel_requested_at IS NOT NULL FROM shown
+SELECT cancel_requested_at IS NOT NULL AS cancelled,
+    (SELECT suspended_at IS NOT NULL FROM tenant WHERE tenant.id = shown.tenant_id) AS suspended
+FROM shown
 """)
 
 
@@ -207,7 +214,7 @@ WITH ended AS (
     FROM (
         SELECT id, CASE WHEN :state = 'retrying' AND cancel_requested_at IS NOT NULL THEN 'cancelled' ELSE :state END
             AS state
-        FROM run WHERE id = :id FOR UPDATE) AS verdict
+        FROM run WHERE id = :id FOR NO KEY UPDATE) AS verdict
     WHERE run.id = verdict.id AND fence = :fence AND run.state = 'running'
     RETURNING tenant_id, run.id, run.state, attempt, extract(epoch FROM now() - started_at) AS seconds),
 told AS (

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 from uuid import UUID
 
@@ -50,7 +50,10 @@ def create(session: Session, slug: str, name: str, roots: Sequence[str], timezon
 
 
 def suspend(session: Session, tenant_id: UUID, reason: str) -> None:
-    """Stop a tenant: its pages say so and nothing of it runs until it is resumed. Needs a system session."""
+    """Stop a tenant: its pages say so, nothing of it runs until it is resumed, and its people are signed out.
+
+    Needs a system session.
+    """
     tenant = _tenant(session, tenant_id)
     if not tenant.is_active:
         raise Refused(f"{tenant.name} is suspended already.")
@@ -58,6 +61,19 @@ def suspend(session: Session, tenant_id: UUID, reason: str) -> None:
         raise InvalidInput({"reason": "Say why; it is kept in the audit trail."})
     tenant.suspended_at, tenant.suspended_reason = database_now(session), reason.strip()
     _recorded(session, tenant, "tenant.suspend", {"reason": tenant.suspended_reason})
+    for follower in _suspension_followers:
+        follower(session, tenant_id)
+
+
+SuspensionFollower = Callable[[Session, UUID], None]
+"""Is given the session of the suspension and the tenant's id."""
+
+_suspension_followers: set[SuspensionFollower] = set()
+
+
+def follow_suspension(follower: SuspensionFollower) -> None:
+    """Let `follower` act in every transaction that suspends a tenant: what the tenant has open is closed with it."""
+    _suspension_followers.add(follower)
 
 
 def resume(session: Session, tenant_id: UUID) -> None:

@@ -9,8 +9,10 @@ from collections.abc import Iterator
 import pytest
 
 from dashboard.app import Dashboard
+from dashboard.core.orm import system_scope
 from dashboard.core.tenancy import Binding, Tenant, bound
 from dashboard.runs import actions
+from dashboard.tenants.actions import resume, suspend
 from tests.factories.ledger import enqueue_runs, load_of, run_of, states_of, timeline_of
 from tests.processes import RunningProcess, beat_process, wait_until, worker_process
 from tests.worker.ledger_probes import (
@@ -94,6 +96,27 @@ def test_another_pools_worker_hands_back_a_job_that_listens(
         worker.signal(signal.SIGTERM)
         until(app, again, "ready", worker, beat)
         wait_until(lambda: not worker.is_running, 15.0, worker.output)
+
+
+def test_a_suspended_tenants_runs_stop_and_go_on_when_it_may_work_again(
+    app: Dashboard, acme: Tenant, globex: Tenant, environment: dict[str, str], beat: RunningProcess
+) -> None:
+    with worker_process(environment, plugins=[PLUGIN], concurrency=4) as worker:
+        until_ready(app)
+        (again,) = enqueue_runs(app, acme, **job("sleep_again", seconds=8), **AGAIN)
+        (once,) = enqueue_runs(app, acme, **job("sleep_once", seconds=60))
+        (others,) = enqueue_runs(app, globex, **job("sleep_once", seconds=5))
+        for run_id in (again, once, others):
+            until_started(app, run_id, worker, beat)
+        with app.app_context(), system_scope("test") as session:
+            suspend(session, acme.id, "Unpaid since May.")
+        until(app, again, "ready", worker, beat)
+        until(app, once, "interrupted", worker, beat)
+        until(app, others, "succeeded", worker, beat)
+        assert (run_of(app, again).state, run_of(app, again).attempt) == ("ready", 0)
+        with app.app_context(), system_scope("test") as session:
+            resume(session, acme.id)
+        until(app, again, "succeeded", worker, beat)
 
 
 def test_a_killed_workers_runs_start_again_or_wait_for_a_person(
