@@ -264,7 +264,8 @@ pick AS (
     SELECT queued.* FROM queued JOIN door USING (queue) WHERE in_queue <= door.room
     ORDER BY tag, running, last_admitted, id LIMIT :free),
 caught AS (
-    SELECT run.id FROM run JOIN pick ON pick.id = run.id WHERE run.state = 'ready' FOR UPDATE OF run SKIP LOCKED),
+    SELECT run.id FROM run JOIN pick ON pick.id = run.id WHERE run.state = 'ready'
+    FOR NO KEY UPDATE OF run SKIP LOCKED),
 admitted AS (
     UPDATE run SET state = 'admitted', fence = fence + 1, lease_until = now() + CAST(:lease AS interval),
         admitted_at = now()
@@ -307,5 +308,5 @@ def hand_back(session: Session, unsent: Sequence[Admitted], note: str) -> None:
 _STILL_ADMITTED = sa.text("""
 SELECT run.id, run.tenant_id, run.attempt
 FROM run JOIN unnest(CAST(:ids AS uuid[]), CAST(:fences AS bigint[])) AS sent(id, fence) USING (id)
-WHERE run.fence = sent.fence AND run.state = 'admitted' FOR UPDATE OF run
+WHERE run.fence = sent.fence AND run.state = 'admitted' FOR NO KEY UPDATE OF run
 """)

@@ -207,10 +207,12 @@ def _event(move: Move) -> dict[str, Any]:
 
 
 def lock(session: Session, run_id: UUID) -> Run | None:
-    """Return the run as it is now, with its row locked until the transaction ends."""
-    return session.scalars(
-        sa.select(Run).where(Run.id == run_id).with_for_update().execution_options(populate_existing=True)
-    ).one_or_none()
+    """Return the run as it is now, with its row locked until the transaction ends.
+
+    Its key stays free: a job's open transaction with rows of the run shares it, and nobody may wait for a job.
+    """
+    query = sa.select(Run).where(Run.id == run_id).with_for_update(key_share=True)
+    return session.scalars(query.execution_options(populate_existing=True)).one_or_none()
 
 
 def move(session: Session, run: Run, new: str, *, reason: str = "", note: str = "", actor: Actor = SYSTEM) -> None:

@@ -65,7 +65,7 @@ _LOCKED = sa.select(
     Run.max_attempts,
     Run.idempotent,
     Run.cancel_requested_at.is_not(None),
-).with_for_update(skip_locked=True)
+).with_for_update(skip_locked=True, key_share=True)
 _BATCH = _LOCKED.limit(BATCH)
 _NOW = sa.func.now()
 _Question = sa.Select[UUID, UUID, str, int, int, bool, bool]

@@ -104,7 +104,7 @@ def create(schedule: Schedule, start: datetime, end: datetime, mode: Mode) -> Ba
 def stop(backfill: Backfill) -> int:
     """Cancel what of a backfill still waits, and ask what runs to stop; return how many. What has run stays."""
     session = db.session()
-    active = sa.select(Run).where(_of(backfill), Run.state.in_(ACTIVE_STATES)).with_for_update()
+    active = sa.select(Run).where(_of(backfill), Run.state.in_(ACTIVE_STATES)).with_for_update(key_share=True)
     runs = session.scalars(active).all()
     actor = require_binding().actor
     for run in runs:

@@ -17,7 +17,7 @@ from dashboard.runs import dispatcher, leases, ledger, reaper
 from dashboard.runs.dispatcher import Admitted, Pace
 from dashboard.runs.leases import Outcome
 from dashboard.runs.load import reconcile
-from dashboard.runs.models import Process, Run
+from dashboard.runs.models import Process, Run, RunLog
 from tests.factories.ledger import enqueue_runs, load_of, make_worker, run_of, set_load, states_of, timeline_of
 
 LEASE = timedelta(seconds=30)
@@ -256,3 +256,19 @@ def test_a_process_that_has_been_silent_for_a_day_is_forgotten(app: Dashboard) -
     with app.app_context(), system_scope("test") as session:
         reaper.forget_processes(session)
         assert session.scalars(sa.select(Process.name)).all() == ["here@test"]
+
+
+def test_nobody_waits_for_a_jobs_open_transaction(app: Dashboard, acme: Tenant) -> None:
+    make_worker(app, 4)
+    (run_id,) = enqueue_runs(app, acme)
+    (admitted,) = admit(app)
+    claim(app, acme, admitted, lease=OVER)
+    with app.app_context(), bound(Binding.of(acme)), tenant_session() as job:
+        job.add(RunLog(run_id=run_id, attempt=1, level="info", text="A row that shares the run's key."))
+        job.flush()
+        with system_scope("test") as session:
+            session.execute(sa.text("SET LOCAL lock_timeout = '2s'"))
+            run = ledger.lock(session, run_id)
+            assert run is not None
+            assert ledger.cancel(session, run, note="Cancelled.")
+        assert reap(app) == ["cancelled"]
