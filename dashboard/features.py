@@ -36,13 +36,13 @@ from dashboard.runs import models as _runs
 from dashboard.runs import views as runs
 from dashboard.runs import wording
 from dashboard.runs.commands import runs as run_commands
-from dashboard.schedules import calendar
+from dashboard.schedules import calendar, rezoning
 from dashboard.schedules import models as _schedules
 from dashboard.schedules import views as schedules
 from dashboard.schedules.commands import schedules as schedule_commands
 from dashboard.tenants import models as _tenants
 from dashboard.tenants import options, registry
-from dashboard.tenants.actions import follow_suspension
+from dashboard.tenants.actions import follow_option, follow_suspension
 from dashboard.tenants.commands import tenants
 from dashboard.trail import views as trail
 
@@ -85,6 +85,7 @@ def init_app(app: Flask, settings: Settings) -> None:
     """Register every feature with the app."""
     options.init_app(app)
     registry.init_app(app, settings)
+    follow_option("TIMEZONE", rezoning.rezone)
     follow_suspension(sessions.end_where_suspended)
     signing_in.init_app(app)
     navigation.init_app(app, NAVIGATION)

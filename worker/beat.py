@@ -28,6 +28,7 @@ from worker.lookout import Lookout
 from worker.loops import Loop
 from worker.presence import Presence
 from worker.publishing import BrokerAway, Publisher
+from worker.watchdog import Watchdog
 
 POLL_SECONDS = 1.0
 """How often each part looks for itself, if nothing wakes it."""
@@ -110,6 +111,7 @@ class DatabaseScheduler(Scheduler):
         self.celery = app
         self.flask_app = app.flask_app
         self.tick_ms = 0.0
+        self._tick_began: float | None = None
         self._pause = 0.0
         self._awake = threading.Event()
         self._parts: tuple[Loop | Listener | Presence, ...] = ()
@@ -124,10 +126,11 @@ class DatabaseScheduler(Scheduler):
         dispatcher = Dispatcher(self.celery, settings)
         dispatching = Loop("dispatcher", self.flask_app, dispatcher.step, rest=DISPATCH_REST_SECONDS)
         reaping = Loop("reaper", self.flask_app, Reaper(settings).step)
+        watching = Loop("watchdog", self.flask_app, Watchdog().step)
         listener = Listener(settings, {RUNS: dispatching.wake, SCHEDULES: self._awake.set})
         name = f"beat@{socket.gethostname()}"
         presence = Presence(self.flask_app, "beat", name, float(settings.heartbeat_seconds), self._vitals)
-        self._parts = (dispatching, reaping, listener, presence)
+        self._parts = (dispatching, reaping, watching, listener, presence)
         for part in self._parts:
             part.start()
         gc.freeze()  # what is loaded stays: looking through it again and again cost a third of planning
@@ -136,9 +139,10 @@ class DatabaseScheduler(Scheduler):
         """Wait until something happened, but not for long; then plan what is due. Returns at once after that."""
         self._awake.wait(self._pause)
         self._awake.clear()
-        started = time.monotonic()
+        self._tick_began = time.monotonic()
         self._pause = self._planner.once()
-        self.tick_ms = (time.monotonic() - started) * 1000
+        self.tick_ms = (time.monotonic() - self._tick_began) * 1000
+        self._tick_began = None
         return 0.0
 
     def _plan(self) -> float:
@@ -150,7 +154,8 @@ class DatabaseScheduler(Scheduler):
         return 0.0 if result.schedules else ANOTHER_PLANS_SECONDS
 
     def _vitals(self) -> dict[str, Any]:
-        return {"tick_ms": self.tick_ms}
+        began = self._tick_began  # a tick that hangs shows, too
+        return {"tick_ms": self.tick_ms if began is None else (time.monotonic() - began) * 1000}
 
     def sync(self) -> None:
         """There is nothing to write: every decision is committed already."""

@@ -11,6 +11,7 @@ from typing import Any
 from uuid import UUID
 
 import sqlalchemy as sa
+import structlog
 from flask import Flask
 from sqlalchemy.dialects.postgresql import insert
 
@@ -19,6 +20,11 @@ from dashboard.core.ids import new_id
 from dashboard.core.orm import system_scope
 from dashboard.runs.models import Process
 from worker.loops import Loop
+
+TOLERATED_SKEW_SECONDS = 0.5
+"""How far this machine's clock may be from the database's, which decides what is due, before somebody should know."""
+
+log = structlog.get_logger(__name__)
 
 
 class Presence:
@@ -34,6 +40,7 @@ class Presence:
         self.every = every
         self.vitals = vitals
         self._loop = Loop("presence", flask_app, self.tell)
+        self._is_off = False
 
     def start(self) -> None:
         self._loop.start()
@@ -54,6 +61,7 @@ class Presence:
             there = session.execute(sa.select(sa.func.clock_timestamp())).scalar_one()
             trip = time.monotonic() - asked
             skew = (datetime.now(UTC) - there).total_seconds() - trip / 2
+            self._judge_clock(skew, trip)
             now = {"seen_at": sa.func.now(), "skew_ms": skew * 1000, "stopped_at": None, **self.vitals()}
             row = insert(Process).values(
                 id=self.id,
@@ -66,6 +74,13 @@ class Presence:
             )
             session.execute(row.on_conflict_do_update(index_elements=[Process.id], set_=now))
         return self.every
+
+    def _judge_clock(self, skew: float, trip: float) -> None:
+        """Say once when this machine's clock is off; the answer itself took `trip` seconds, which blurs the measure."""
+        is_off = abs(skew) - trip / 2 > TOLERATED_SKEW_SECONDS
+        if is_off and not self._is_off:
+            log.warning("clock_is_off", skew_seconds=round(skew, 3))
+        self._is_off = is_off
 
     def _say_farewell(self) -> float:
         with system_scope("presence") as session:

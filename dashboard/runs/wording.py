@@ -19,6 +19,7 @@ REASONS = {
     "limit": "The schedule's limit of runs was reached.",
     "expired": "It could not start before it expired.",
     "dst_skip": "The clock skipped this time.",
+    "edited": "The schedule or its time zone was changed before it ran.",
     "by_hand": "Somebody skipped this one fire.",
     "invalid": "The schedule could not run as it stood.",
 }

@@ -27,7 +27,7 @@ from dashboard.schedules.models import Occurrence, Schedule, ScheduleRevision
 from dashboard.schedules.planner import resume as end_pause
 from dashboard.schedules.recurrence import Recurrence, RecurrenceError
 from dashboard.schedules.revisions import Change, changes, snapshot
-from dashboard.schedules.timing import recurrence_of, rewind
+from dashboard.schedules.timing import recurrence_of, rewind, settle
 
 LEAST_INTERVAL = timedelta(seconds=60)
 
@@ -126,6 +126,8 @@ def update(schedule: Schedule, draft: ScheduleDraft, *, rev: int) -> None:
     before = snapshot(schedule)
     moved = schedule.problem or any(getattr(schedule, name) != getattr(draft, name) for name in TIMING)
     cursor = schedule.cursor, schedule.next_at
+    if moved:
+        settle(session(), schedule, require_binding().settings["TIMEZONE"], database_now(session()))
     _apply(schedule, draft, database_now(session()))
     if not moved:
         schedule.cursor, schedule.next_at = cursor
@@ -188,7 +190,9 @@ def archive(schedule: Schedule) -> None:
     _refuse_archived(schedule)
     schedule.archived_at = database_now(session())
     waiting = session.scalars(
-        sa.select(Run).where(Run.schedule_id == schedule.id, Run.state.in_(WAITING_STATES)).with_for_update()
+        sa.select(Run)
+        .where(Run.schedule_id == schedule.id, Run.state.in_(WAITING_STATES))
+        .with_for_update(key_share=True)
     ).all()
     for run in waiting:
         cancel(session(), run, note="Its schedule was archived.", actor=require_binding().actor)

@@ -110,7 +110,7 @@ def claim_due(session: Session, now: datetime, batch: int) -> Claimed:
     waiting = session.execute(_WAITING, {"now": now, "most": batch + 1}).scalar_one()
     if not waiting:
         return Claimed(schedules=(), more=False)
-    query = _FAIR if waiting > batch else _OLDEST
+    query = FAIR if waiting > batch else _OLDEST
     rows = session.execute(query, {"now": now, "batch": batch}).all()
     return Claimed(schedules=[DueSchedule._make(row) for row in rows], more=waiting > batch)
 
@@ -118,6 +118,18 @@ def claim_due(session: Session, now: datetime, batch: int) -> Claimed:
 def claim_awaking(session: Session, now: datetime, batch: int) -> list[DueSchedule]:
     """Lock the paused schedules whose pause ran out at `now`."""
     return [DueSchedule._make(row) for row in session.execute(_AWAKING, {"now": now, "batch": batch}).all()]
+
+
+def claim_of_tenant(session: Session, tenant_id: UUID, *, lock: bool = False) -> list[DueSchedule]:
+    """Return the tenant's schedules that are to fire and have no time zone of their own, locked if asked."""
+    rows = session.execute(_OF_TENANT_LOCKED if lock else _OF_TENANT, {"tenant_id": tenant_id}).all()
+    return [DueSchedule._make(row) for row in rows]
+
+
+def claim_outdated(session: Session, tzdata: str, after: UUID | None, batch: int) -> list[DueSchedule]:
+    """Lock schedules, by id from `after` on, whose next fire was computed by time zone rules older than `tzdata`."""
+    parameters = {"tzdata": tzdata, "after": after or UUID(int=0), "batch": batch}
+    return [DueSchedule._make(row) for row in session.execute(_OUTDATED, parameters).all()]
 
 
 def tenants_now(session: Session, tenant_ids: Iterable[UUID]) -> dict[UUID, TenantNow]:
@@ -141,7 +153,7 @@ SELECT {_FIELDS} FROM schedule AS due WHERE {_IS_DUE} ORDER BY next_at LIMIT :ba
 """)
 # The tenants that wait longest share the batch evenly; what one leaves of its share, all take in the next batch. The
 # comparison of rows admits no index but the tenant's own: the one by time alone would walk through all the others'.
-_FAIR = sa.text(f"""
+FAIR = sa.text(f"""
 WITH waiting AS MATERIALIZED (
     SELECT tenant.id, first.next_at FROM tenant CROSS JOIN LATERAL (
         SELECT next_at FROM schedule WHERE {_IS_TENANTS_DUE.format("tenant.id")} LIMIT 1) AS first
@@ -151,11 +163,20 @@ turn AS MATERIALIZED (
         SELECT id FROM schedule WHERE {_IS_TENANTS_DUE.format("waiting.id")}
         LIMIT (SELECT greatest(1, :batch / count(*)) FROM waiting)) AS share)
 SELECT {_FIELDS} FROM schedule AS due
-WHERE id = ANY (ARRAY(SELECT id FROM turn)) AND {ENABLED} AND (next_at <= :now) IS TRUE
+WHERE id = ANY (ARRAY(SELECT id FROM turn)) AND ({_IS_DUE}) IS TRUE
 FOR UPDATE SKIP LOCKED
 """)
 _AWAKING = sa.text(f"""
 SELECT {_FIELDS} FROM schedule AS due WHERE {ASLEEP} AND paused_until <= :now ORDER BY paused_until LIMIT :batch
+FOR UPDATE SKIP LOCKED
+""")
+_OF_TENANT = sa.text(f"""
+SELECT {_FIELDS} FROM schedule AS due WHERE {ENABLED} AND tenant_id = :tenant_id AND timezone = '' ORDER BY id
+""")
+_OF_TENANT_LOCKED = sa.text(f"{_OF_TENANT.text} FOR UPDATE")
+_OUTDATED = sa.text(f"""
+SELECT {_FIELDS} FROM schedule AS due
+WHERE {ENABLED} AND kind <> 'interval' AND tz_version < :tzdata AND id > :after ORDER BY id LIMIT :batch
 FOR UPDATE SKIP LOCKED
 """)
 _TENANTS = sa.text("""

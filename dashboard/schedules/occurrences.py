@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import lru_cache
 from typing import Any
 from uuid import UUID
@@ -12,12 +12,16 @@ from uuid import UUID
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
+from dashboard.core.ids import new_id
 from dashboard.core.orm import record_of, rows_as_json
+from dashboard.schedules.catchup import Decision
 from dashboard.schedules.civil import timeline
+from dashboard.schedules.claiming import DueSchedule
 from dashboard.schedules.models import Occurrence
 
 RUN = "run"
 SKIP = "skip"
+_MILLISECOND = timedelta(milliseconds=1)
 NAMED_SKIP = "skip:"
 """Begins the key of what a rule names and does not fire: the same instant may also have a fire."""
 
@@ -41,6 +45,10 @@ class Entry:
     lateness_ms: int
 
     @property
+    def runs(self) -> bool:
+        return self.decision == RUN
+
+    @property
     def last(self) -> datetime:
         return self.until or self.nominal
 
@@ -56,6 +64,28 @@ class Entry:
     def _kind(self) -> tuple[UUID, str, str, str, int, bool]:
         named = self.occurrence.startswith(NAMED_SKIP)
         return self.schedule_id, self.decision, self.reason, self.note, self.rev, named
+
+
+def entry_of(
+    schedule: DueSchedule, decision: Decision, zone: str, now: datetime, *, prefix: str = "", note: str = ""
+) -> Entry:
+    """Return the row of what was decided; `zone` is the schedule's, and `note` stands if the decision has none."""
+    nominal = decision.nominal
+    return Entry(
+        id=new_id(),
+        tenant_id=schedule.tenant_id,
+        schedule_id=schedule.id,
+        occurrence=f"{prefix}{nominal.isoformat()}",
+        nominal=nominal,
+        nominal_local=local_text(nominal, zone),
+        decision=RUN if decision.runs else SKIP,
+        reason=decision.reason,
+        note=decision.note or note,
+        rev=schedule.rev,
+        count=decision.count,
+        until=None if decision.count == 1 else decision.until,
+        lateness_ms=(now - nominal) // _MILLISECOND,
+    )
 
 
 def record_all(session: Session, entries: Iterable[Entry]) -> set[UUID]:
@@ -103,7 +133,7 @@ def _continue_stored(session: Session, entries: list[Entry]) -> list[Entry]:
     if not skips:
         return entries
     grown = []
-    for stored in _last_before(session, skips):
+    for stored in last_before(session, [(entry.schedule_id, entry.nominal) for entry in skips]):
         entry = firsts[stored.schedule_id]
         if stored.goes_on(entry):
             grown.append((entry, stored.with_more(entry)))
@@ -114,11 +144,13 @@ def _continue_stored(session: Session, entries: list[Entry]) -> list[Entry]:
     return [entry for entry in entries if entry.id not in done]
 
 
-def _last_before(session: Session, entries: Sequence[Entry]) -> list[Entry]:
-    """Return for each entry's schedule the last stored row that begins before it."""
+def last_before(session: Session, instants: Sequence[tuple[UUID, datetime]]) -> list[Entry]:
+    """Return for each (schedule, instant) the last stored row that begins before it, if there is one."""
+    if not instants:
+        return []
     parameters = {
-        "schedules": [entry.schedule_id for entry in entries],
-        "instants": [entry.nominal.isoformat() for entry in entries],
+        "schedules": [schedule_id for schedule_id, _ in instants],
+        "instants": [instant.isoformat() for _, instant in instants],
     }
     return [Entry(**row) for row in session.execute(_LAST, parameters).mappings()]
 

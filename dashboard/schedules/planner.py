@@ -6,7 +6,7 @@ forward, and an occurrence is a unique row. Whatever a batch needs is asked and 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import cast
@@ -14,11 +14,10 @@ from uuid import UUID
 
 import sqlalchemy as sa
 import structlog
-from sqlalchemy.exc import DataError, IntegrityError
+from sqlalchemy.exc import DataError, DBAPIError, IntegrityError
 from sqlalchemy.orm import Session
 
 from dashboard.core.clock import tzdata_version
-from dashboard.core.ids import new_id
 from dashboard.core.orm import rows_as_json
 from dashboard.core.tenancy import Actor
 from dashboard.jobs.registry import UnknownJobType, job_type
@@ -29,14 +28,11 @@ from dashboard.schedules.catchup import Decision, Policy, decide, one_skip
 from dashboard.schedules.claiming import DueSchedule, TenantNow, claim_awaking, claim_due, tenants_now
 from dashboard.schedules.launching import key_of, request_for
 from dashboard.schedules.models import Schedule
-from dashboard.schedules.occurrences import NAMED_SKIP, RUN, SKIP, Entry, decided, local_text, record_all
+from dashboard.schedules.occurrences import NAMED_SKIP, SKIP, Entry, decided, entry_of, record_all
 from dashboard.schedules.recurrence import Recurrence, RecurrenceError, Skip
-from dashboard.schedules.timing import recurrence_of, start_of
+from dashboard.schedules.timing import due_until, next_after, recurrence_of, start_of
 
 BATCH = 1000
-MOST_INSTANTS = 5000
-"""Instants of one schedule handled in one transaction; after a long sleep the rest follows in the next."""
-
 MOST_IN_BATCH = 20_000
 """Instants of all schedules handled in one transaction, so that none gets long."""
 
@@ -79,6 +75,9 @@ class Verdict:
         return None if left is None else left - self.launched
 
 
+Judge = Callable[[DueSchedule, TenantNow, datetime], Verdict]
+
+
 def plan(session: Session, now: datetime) -> PlanResult:
     """Plan one batch of what is due at `now` (the transaction's), in a system session; the caller commits."""
     wake(session, now)
@@ -119,7 +118,7 @@ def _judge_all(schedules: Sequence[DueSchedule], tenants: dict[UUID, TenantNow],
     verdicts: list[Verdict] = []
     instants = 0
     for schedule in schedules:
-        verdict = _judge(schedule, tenants[schedule.tenant_id], now)
+        verdict = _judge(_judged, schedule, tenants[schedule.tenant_id], now)
         verdicts.append(verdict)
         instants += sum(decision.count for decision in verdict.decisions)
         if instants > MOST_IN_BATCH:
@@ -127,9 +126,10 @@ def _judge_all(schedules: Sequence[DueSchedule], tenants: dict[UUID, TenantNow],
     return verdicts
 
 
-def _judge(schedule: DueSchedule, tenant: TenantNow, now: datetime) -> Verdict:
+def _judge(how: Judge, schedule: DueSchedule, tenant: TenantNow, now: datetime) -> Verdict:
+    """Judge one schedule; whatever is wrong with it, it alone is held."""
     try:
-        return _judged(schedule, tenant, now)
+        return how(schedule, tenant, now)
     except RecurrenceError as error:
         return hold(schedule, str(error))
     except Exception:
@@ -140,7 +140,7 @@ def _judge(schedule: DueSchedule, tenant: TenantNow, now: datetime) -> Verdict:
 def _judged(schedule: DueSchedule, tenant: TenantNow, now: datetime) -> Verdict:
     recurrence = recurrence_of(schedule, tenant.zone)
     before = schedule.cursor or cast(datetime, schedule.next_at) - timedelta(seconds=1)
-    due, next_at = _due(recurrence, before, now)
+    due, next_at = due_until(recurrence, before, now)
     more = next_at is not None and next_at <= now
     verdict = Verdict(
         schedule=schedule,
@@ -155,16 +155,6 @@ def _judged(schedule: DueSchedule, tenant: TenantNow, now: datetime) -> Verdict:
     else:
         _decide(verdict, due, now, more=more)
     return verdict
-
-
-def _due(recurrence: Recurrence, before: datetime, now: datetime) -> tuple[list[datetime], datetime | None]:
-    """Return the instants in (before, now], `MOST_INSTANTS` at most, and the one that follows them."""
-    due: list[datetime] = []
-    at = recurrence.after(before)
-    while at is not None and at <= now and len(due) < MOST_INSTANTS:
-        due.append(at)
-        at = recurrence.after(at)
-    return due, at
 
 
 def _decide(verdict: Verdict, due: list[datetime], now: datetime, *, more: bool) -> None:
@@ -192,8 +182,8 @@ def _carry_out(session: Session, verdicts: Sequence[Verdict], now: datetime) -> 
     try:
         with session.begin_nested():
             return _write(session, verdicts, now)
-    except (IntegrityError, DataError):
-        log.exception("batch_is_poisoned", schedules=len(verdicts))
+    except (IntegrityError, DataError) as error:
+        log.error("batch_is_poisoned", schedules=len(verdicts), reason=_first_line(error))
     written = [_write_alone(session, verdict, now) for verdict in verdicts]
     return sum(runs for runs, _ in written), sum(skips for _, skips in written)
 
@@ -203,9 +193,14 @@ def _write_alone(session: Session, verdict: Verdict, now: datetime) -> tuple[int
     try:
         with session.begin_nested():
             return _write(session, [verdict], now)
-    except (IntegrityError, DataError):
-        log.exception("schedule_is_poisoned", schedule_id=str(verdict.schedule.id))
+    except (IntegrityError, DataError) as error:
+        log.error("schedule_is_poisoned", schedule_id=str(verdict.schedule.id), reason=_first_line(error))
         return _write(session, [hold(verdict.schedule, POISONED)], now)
+
+
+def _first_line(error: DBAPIError) -> str:
+    """Return what the database said, without the parameters: a job's may be secret."""
+    return str(error.orig).partition("\n")[0]
 
 
 def _write(session: Session, verdicts: Sequence[Verdict], now: datetime) -> tuple[int, int]:
@@ -289,30 +284,13 @@ def _entries(verdict: Verdict, now: datetime) -> list[Entry]:
         return entries
     for skip in verdict.left_out:
         named = Decision(nominal=skip.at, until=skip.at, count=skip.count, reason=skip.reason, note=skip.note)
-        entries.append(_entry(verdict, named, now, prefix=NAMED_SKIP))
+        entries.append(entry_of(verdict.schedule, named, verdict.zone, now, prefix=NAMED_SKIP))
     return sorted(entries, key=lambda entry: entry.nominal)
 
 
-def _entry(verdict: Verdict, decision: Decision, now: datetime, *, prefix: str = "") -> Entry:
-    schedule, nominal = verdict.schedule, decision.nominal
-    note = decision.note
-    if decision.runs and verdict.recurrence is not None:
-        note = verdict.recurrence.notes(nominal) or ""
-    return Entry(
-        id=new_id(),
-        tenant_id=schedule.tenant_id,
-        schedule_id=schedule.id,
-        occurrence=f"{prefix}{nominal.isoformat()}",
-        nominal=nominal,
-        nominal_local=local_text(nominal, verdict.zone),
-        decision=RUN if decision.runs else SKIP,
-        reason=decision.reason,
-        note=note,
-        rev=schedule.rev,
-        count=decision.count,
-        until=None if decision.count == 1 else decision.until,
-        lateness_ms=(now - nominal) // timedelta(milliseconds=1),
-    )
+def _entry(verdict: Verdict, decision: Decision, now: datetime) -> Entry:
+    note = verdict.recurrence.notes(decision.nominal) if decision.runs and verdict.recurrence else ""
+    return entry_of(verdict.schedule, decision, verdict.zone, now, note=note or "")
 
 
 def _cancels(verdict: Verdict) -> bool:
@@ -327,7 +305,7 @@ def _cancel_active(session: Session, schedules: Iterable[DueSchedule]) -> None:
     active = sa.select(Run).where(
         sa.tuple_(Run.schedule_id, Run.concurrency_key).in_(keys.items()), Run.state.in_(ACTIVE_STATES)
     )
-    for run in session.scalars(active.order_by(Run.id).with_for_update()).all():
+    for run in session.scalars(active.order_by(Run.id).with_for_update(key_share=True)).all():
         cancel(session, run, note="The next one is due.", actor=Actor(kind="schedule", id=run.schedule_id))
 
 
@@ -367,20 +345,20 @@ def _end_pauses(session: Session, schedules: Sequence[DueSchedule], now: datetim
     if not schedules:
         return
     tenants = tenants_now(session, (schedule.tenant_id for schedule in schedules))
-    _carry_out(session, [_awakened(schedule, tenants[schedule.tenant_id], now) for schedule in schedules], now)
+    verdicts = [_judge(_awakened, schedule, tenants[schedule.tenant_id], now) for schedule in schedules]
+    _carry_out(session, verdicts, now)
     session.execute(_UNPAUSE, {"ids": [schedule.id for schedule in schedules]})
 
 
 def _awakened(schedule: DueSchedule, tenant: TenantNow, now: datetime) -> Verdict:
-    try:
-        recurrence = recurrence_of(schedule, tenant.zone)
-        missed, _ = _due(recurrence, schedule.cursor or schedule.created_at, now)
-        next_at = None if schedule.runs_left == 0 else recurrence.after(now)
-    except RecurrenceError as error:
-        return hold(schedule, str(error))
-    zone = schedule.timezone or tenant.zone
+    recurrence = recurrence_of(schedule, tenant.zone)
+    missed, _ = due_until(recurrence, schedule.cursor or schedule.created_at, now)
     return Verdict(
-        schedule=schedule, zone=zone, decisions=one_skip(missed, "paused"), cursor=now, next_at=next_at, problem=""
+        schedule=schedule,
+        zone=schedule.timezone or tenant.zone,
+        decisions=one_skip(missed, "paused") if schedule.next_at is not None else (),
+        cursor=now,
+        next_at=next_after(schedule, tenant.zone, now),
     )
 
 

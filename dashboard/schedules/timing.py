@@ -1,4 +1,4 @@
-"""Build the recurrence of a stored schedule, and keep its next instant."""
+"""Know when a stored schedule fires, and keep its next instant."""
 
 from __future__ import annotations
 
@@ -6,11 +6,18 @@ from datetime import date, datetime, timedelta
 from functools import lru_cache
 from typing import cast
 
+from sqlalchemy.orm import Session
+
 from dashboard.core.clock import tzdata_version
+from dashboard.schedules.catchup import one_skip
 from dashboard.schedules.claiming import DueSchedule
 from dashboard.schedules.firing import Gap, Overlap
 from dashboard.schedules.models import Schedule
-from dashboard.schedules.recurrence import Kind, Recurrence, jittered
+from dashboard.schedules.occurrences import Entry, entry_of, record_all
+from dashboard.schedules.recurrence import Kind, Recurrence, RecurrenceError, jittered
+
+MOST_INSTANTS = 5000
+"""Instants of one schedule that are looked at in one go."""
 
 
 def recurrence_of(schedule: Schedule | DueSchedule, tenant_zone: str) -> Recurrence:
@@ -69,14 +76,14 @@ def _recurrence(
     )
 
 
-def rewind(schedule: Schedule, tenant_zone: str, now: datetime) -> None:
-    """Let the schedule go on from `now`: what lies before is handled, and nothing fires at this moment.
-
-    Raises RecurrenceError for a rule that makes no sense.
-    """
-    schedule.cursor = now
-    schedule.next_at = None if schedule.runs_left == 0 else recurrence_of(schedule, tenant_zone).after(now)
-    schedule.tz_version = tzdata_version()
+def due_until(recurrence: Recurrence, before: datetime, now: datetime) -> tuple[list[datetime], datetime | None]:
+    """Return the instants in (before, now], `MOST_INSTANTS` at most, and the one that follows them."""
+    due: list[datetime] = []
+    at = recurrence.after(before)
+    while at is not None and at <= now and len(due) < MOST_INSTANTS:
+        due.append(at)
+        at = recurrence.after(at)
+    return due, at
 
 
 def start_of(schedule: Schedule | DueSchedule, recurrence: Recurrence, nominal: datetime) -> datetime:
@@ -85,3 +92,41 @@ def start_of(schedule: Schedule | DueSchedule, recurrence: Recurrence, nominal: 
         return nominal
     jitter = timedelta(seconds=schedule.jitter_seconds)
     return jittered(str(schedule.id), nominal, jitter, recurrence.after(nominal))
+
+
+def rewind(schedule: Schedule, tenant_zone: str, now: datetime) -> None:
+    """Let the schedule go on from `now`: what lies before is handled, and nothing fires at this moment.
+
+    Raises RecurrenceError for a rule that makes no sense.
+    """
+    schedule.cursor = now
+    schedule.next_at = next_after(schedule, tenant_zone, now)
+    schedule.tz_version = tzdata_version()
+
+
+def settle(session: Session, schedule: Schedule, tenant_zone: str, now: datetime) -> None:
+    """List as skipped what was due by `now` and never planned, before a new rule takes the old one's place."""
+    record_all(session, unplanned(DueSchedule.of(schedule), tenant_zone, now, *_whyunplanned(schedule)))
+
+
+def _whyunplanned(schedule: Schedule) -> tuple[str, str]:
+    if schedule.paused_at is not None:
+        return "paused", ""
+    return ("invalid", schedule.problem) if schedule.problem else ("edited", "")
+
+
+def unplanned(schedule: DueSchedule, tenant_zone: str, now: datetime, reason: str, note: str = "") -> list[Entry]:
+    """Return the skip of what was due by `now` and never planned; none if the rule makes no sense."""
+    if schedule.next_at is None or schedule.next_at > now:
+        return []
+    try:
+        due, _ = due_until(recurrence_of(schedule, tenant_zone), schedule.cursor or schedule.created_at, now)
+    except RecurrenceError:
+        return []
+    zone = schedule.timezone or tenant_zone
+    return [entry_of(schedule, decision, zone, now) for decision in one_skip(due, reason, note)]
+
+
+def next_after(schedule: Schedule | DueSchedule, tenant_zone: str, moment: datetime) -> datetime | None:
+    """Return the first fire after `moment`, unless the schedule's runs are used up. Raises RecurrenceError."""
+    return None if schedule.runs_left == 0 else recurrence_of(schedule, tenant_zone).after(moment)

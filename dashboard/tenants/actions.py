@@ -85,6 +85,17 @@ def resume(session: Session, tenant_id: UUID) -> None:
     _recorded(session, tenant, "tenant.resume", {})
 
 
+OptionFollower = Callable[[Session, UUID, Any, Any], None]
+"""Is given the session of the change, the tenant's id, and the value before and after it."""
+
+_followers: dict[str, OptionFollower] = {}
+
+
+def follow_option(key: str, follower: OptionFollower) -> None:
+    """Let `follower` act in every transaction that changes this setting of a tenant: what depends on it changes too."""
+    _followers[option_for(key).key] = follower
+
+
 def set_option(session: Session, tenant_id: UUID, key: str, value: object) -> None:
     """Give one of the declared settings a value of the tenant's own.
 
@@ -102,6 +113,7 @@ def set_option(session: Session, tenant_id: UUID, key: str, value: object) -> No
     else:
         setting.value, setting.secret = parsed, None
     _record_option(session, tenant_id, "setting.change", option, {"before": before, "after": setting.value})
+    _tell_follower(session, tenant_id, option, before, setting.value)
 
 
 def reset_option(session: Session, tenant_id: UUID, key: str) -> None:
@@ -112,6 +124,7 @@ def reset_option(session: Session, tenant_id: UUID, key: str) -> None:
         return
     session.delete(setting)
     _record_option(session, tenant_id, "setting.reset", option, {"before": setting.value})
+    _tell_follower(session, tenant_id, option, setting.value, None)
 
 
 def _app() -> Flask:
@@ -165,6 +178,12 @@ def _record_option(
         details={} if option.secret else details,
     )
     _forget_after_commit(session)
+
+
+def _tell_follower(session: Session, tenant_id: UUID, option: TenantOption, before: object, after: object) -> None:
+    if option.key in _followers:
+        values = (option.default if value is None else value for value in (before, after))
+        _followers[option.key](session, tenant_id, *values)
 
 
 def _forget_after_commit(session: Session) -> None:

@@ -1,16 +1,20 @@
-"""Makes schedules in the state a test names."""
+"""Makes schedules in the state a test names, plans them, and says what became of them."""
 
 from __future__ import annotations
 
 from datetime import datetime, timedelta
 from typing import Any
 
+import sqlalchemy as sa
 from flask import Flask
 
 from dashboard.core.clock import database_now
 from dashboard.core.orm import system_scope
 from dashboard.core.tenancy import Tenant
-from dashboard.schedules.models import Schedule
+from dashboard.runs.models import Run
+from dashboard.schedules.models import Occurrence, Schedule
+from dashboard.schedules.planner import PlanResult, plan
+from tests.factories.job_types import Echo
 
 
 def make_schedule(app: Flask, tenant: Tenant, *, due_for: timedelta | None = None, **values: Any) -> Schedule:
@@ -26,7 +30,7 @@ def make_schedule(app: Flask, tenant: Tenant, *, due_for: timedelta | None = Non
             "kind": "interval",
             "every_seconds": 60,
             "anchor": next_at,
-            "job_type": "test.echo",
+            "job_type": Echo.key,
             "next_at": next_at,
             "cursor": next_at - timedelta(seconds=1),
         }
@@ -35,3 +39,27 @@ def make_schedule(app: Flask, tenant: Tenant, *, due_for: timedelta | None = Non
         session.flush()
         session.refresh(schedule)
         return schedule
+
+
+def planned(app: Flask, *, at: datetime | None = None) -> PlanResult:
+    """Plan one batch, by the database's clock or as if it showed `at`."""
+    with app.app_context(), system_scope("test") as session:
+        return plan(session, at or database_now(session))
+
+
+def runs(app: Flask) -> list[Run]:
+    """Return all runs, the oldest first."""
+    with app.app_context(), system_scope("test") as session:
+        return list(session.scalars(sa.select(Run).order_by(Run.id)))
+
+
+def occurrences(app: Flask) -> list[Occurrence]:
+    """Return all decisions, by the instant they are about."""
+    with app.app_context(), system_scope("test") as session:
+        return list(session.scalars(sa.select(Occurrence).order_by(Occurrence.nominal)))
+
+
+def stored(app: Flask, schedule: Schedule) -> Schedule:
+    """Return the schedule as it is now."""
+    with app.app_context(), system_scope("test") as session:
+        return session.get_one(Schedule, schedule.id)

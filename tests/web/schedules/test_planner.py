@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
-from datetime import datetime, timedelta
+from datetime import timedelta
 from threading import Barrier
 from zoneinfo import ZoneInfo
 
@@ -15,31 +15,10 @@ from dashboard.core.clock import database_now
 from dashboard.core.orm import system_scope
 from dashboard.core.tenancy import Tenant
 from dashboard.runs.models import Run
-from dashboard.schedules.models import Occurrence, Schedule
-from dashboard.schedules.planner import PlanResult, plan
+from dashboard.schedules.models import Schedule
 from dashboard.tenants.models import TenantRecord
 from tests.factories.job_types import Echo
-from tests.factories.schedules import make_schedule
-
-
-def planned(app: Dashboard, *, at: datetime | None = None) -> PlanResult:
-    with app.app_context(), system_scope("test") as session:
-        return plan(session, at or database_now(session))
-
-
-def runs(app: Dashboard) -> list[Run]:
-    with app.app_context(), system_scope("test") as session:
-        return list(session.scalars(sa.select(Run).order_by(Run.id)))
-
-
-def occurrences(app: Dashboard) -> list[Occurrence]:
-    with app.app_context(), system_scope("test") as session:
-        return list(session.scalars(sa.select(Occurrence).order_by(Occurrence.nominal)))
-
-
-def stored(app: Dashboard, schedule: Schedule) -> Schedule:
-    with app.app_context(), system_scope("test") as session:
-        return session.get_one(Schedule, schedule.id)
+from tests.factories.schedules import make_schedule, occurrences, planned, runs, stored
 
 
 def test_a_due_schedule_becomes_one_run_that_acts_as_it(app: Dashboard, acme: Tenant) -> None:

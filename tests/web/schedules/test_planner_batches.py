@@ -1,0 +1,277 @@
+"""A batch of the planner: fair among tenants, unhurt by one bad schedule, cheap to ask for, brief in its history."""
+
+from __future__ import annotations
+
+from collections import Counter
+from datetime import datetime, timedelta
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+from pydantic import BaseModel
+
+from dashboard.app import Dashboard
+from dashboard.core.clock import database_now
+from dashboard.core.orm import db, system_scope
+from dashboard.core.tenancy import Actor, Binding, Tenant, bound
+from dashboard.jobs.context import RunContext
+from dashboard.jobs.registry import JobType, register
+from dashboard.runs.load import reconcile
+from dashboard.schedules import actions, planner, single_fires
+from dashboard.schedules.claiming import FAIR, GLANCE
+from dashboard.schedules.models import Schedule
+from dashboard.schedules.timing import recurrence_of
+from dashboard.tenants.models import TenantRecord
+from tests.factories.schedules import make_schedule, occurrences, planned, runs, stored
+
+
+@register
+class TooLong(JobType):
+    """A job type with a mistake that only the database refuses: its timeout is no 32-bit number of seconds."""
+
+    key = "test.too_long"
+    label = "Too long"
+    timeout = timedelta(days=30_000)
+
+    class Params(BaseModel):
+        """Nothing."""
+
+    def run(self, ctx: RunContext, params: Any) -> None:
+        """Do nothing: it never runs here."""
+
+
+def now_of(app: Dashboard) -> datetime:
+    with app.app_context(), system_scope("test") as session:
+        return database_now(session)
+
+
+def make_many(app: Dashboard, tenant: Tenant, count: int, **values: Any) -> None:
+    for number in range(count):
+        make_schedule(app, tenant, name=f"{tenant.slug} {number}", due_for=timedelta(seconds=20), **values)
+
+
+def test_tenants_take_turns_when_more_than_a_batch_is_due(
+    app: Dashboard, acme: Tenant, globex: Tenant, initech: Tenant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(planner, "BATCH", 9)
+    make_many(app, acme, 30)
+    for tenant in (globex, initech):
+        for number in range(4):
+            make_schedule(app, tenant, name=f"{tenant.slug} {number}", due_for=timedelta(seconds=number))
+    result = planned(app)
+    assert result.full
+    assert Counter(run.tenant_id for run in runs(app)) == {acme.id: 3, globex.id: 3, initech.id: 3}
+    while planned(app).schedules:
+        pass
+    assert Counter(run.tenant_id for run in runs(app)) == {acme.id: 30, globex.id: 4, initech.id: 4}
+
+
+def test_every_run_of_a_batch_is_counted(app: Dashboard, acme: Tenant, globex: Tenant) -> None:
+    make_many(app, acme, 5)
+    make_many(app, globex, 3)
+    planned(app)
+    with app.app_context(), system_scope("test") as session:
+        assert reconcile(session) == []
+    assert Counter(run.tenant_id for run in runs(app)) == {acme.id: 5, globex.id: 3}
+
+
+def test_one_schedule_that_the_database_refuses_is_held_alone(app: Dashboard, acme: Tenant) -> None:
+    make_many(app, acme, 3)
+    bad = make_schedule(app, acme, due_for=timedelta(seconds=5), job_type=TooLong.key)
+    assert planned(app).runs == 3
+    assert stored(app, bad).state == "needs_attention"
+    assert "Save it again" in stored(app, bad).problem
+    assert planned(app).schedules == 0
+
+
+def test_one_schedule_that_breaks_the_engine_is_held_alone(
+    app: Dashboard, acme: Tenant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_many(app, acme, 2)
+    bad = make_schedule(app, acme, due_for=timedelta(seconds=5), timezone="Europe/Berlin")
+
+    def broken(schedule: Schedule, zone: str) -> Any:
+        if schedule.timezone:
+            raise ZeroDivisionError
+        return recurrence_of(schedule, zone)
+
+    monkeypatch.setattr("dashboard.schedules.planner.recurrence_of", broken)
+    assert planned(app).runs == 2
+    assert stored(app, bad).state == "needs_attention"
+
+
+def test_a_pause_that_cannot_be_ended_stops_nobody_else(app: Dashboard, acme: Tenant) -> None:
+    bad = make_schedule(
+        app, acme, kind="cron", crons=["99 * * * *"], paused_at=sa.func.now(), paused_until=sa.func.now()
+    )
+    make_many(app, acme, 2)
+    assert planned(app).runs == 2
+    assert (stored(app, bad).state, stored(app, bad).paused_until) == ("needs_attention", None)
+
+
+def test_what_a_missing_plugin_made_it_miss_is_listed(app: Dashboard, acme: Tenant) -> None:
+    make_schedule(app, acme, due_for=timedelta(seconds=130), job_type="gone.plugin")
+    planned(app)
+    (skip,) = occurrences(app)
+    assert (skip.reason, skip.count) == ("invalid", 3)
+    assert "gone.plugin" in skip.note
+
+
+def test_skips_in_a_row_for_one_reason_are_one_row_whenever_they_were_decided(app: Dashboard, acme: Tenant) -> None:
+    schedule = make_schedule(app, acme, due_for=timedelta(seconds=5))
+    start = now_of(app)
+    for minute in range(4):
+        planned(app, at=start + timedelta(minutes=minute))
+    run, skip = occurrences(app)
+    assert (run.decision, skip.decision, skip.reason, skip.count) == ("run", "skip", "overlap", 3)
+    assert schedule.next_at is not None
+    assert (skip.nominal, skip.until) == (
+        schedule.next_at + timedelta(minutes=1),
+        schedule.next_at + timedelta(minutes=3),
+    )
+
+
+def test_a_run_or_another_reason_ends_a_row_of_skips(app: Dashboard, acme: Tenant) -> None:
+    make_schedule(app, acme, due_for=timedelta(seconds=5))
+    start = now_of(app)
+    for minute in range(3):
+        planned(app, at=start + timedelta(minutes=minute))
+    with app.app_context(), system_scope("test") as session:
+        session.execute(sa.text("UPDATE run SET state = 'succeeded'"))
+    for minute in (3, 4):
+        planned(app, at=start + timedelta(minutes=minute))
+    planned(app, at=start + timedelta(hours=3))
+    found = [(each.decision, each.reason, each.count) for each in occurrences(app)]
+    assert found[:5] == [
+        ("run", "", 1),
+        ("skip", "overlap", 2),
+        ("run", "", 1),
+        ("skip", "overlap", 1),
+        ("skip", "missed_window", 116),
+    ]
+
+
+def test_a_row_of_skips_ends_with_an_edit(app: Dashboard, acme: Tenant) -> None:
+    schedule = make_schedule(app, acme, due_for=timedelta(seconds=5))
+    start = now_of(app)
+    planned(app, at=start)
+    planned(app, at=start + timedelta(minutes=1))
+    with app.app_context(), system_scope("test") as session:
+        session.get_one(Schedule, schedule.id).rev = 2
+    planned(app, at=start + timedelta(minutes=2))
+    assert [(each.reason, each.rev, each.count) for each in occurrences(app)] == [
+        ("", 1, 1),
+        ("overlap", 1, 1),
+        ("overlap", 2, 1),
+    ]
+
+
+def test_a_suspended_tenants_fires_are_listed_and_never_made_up_for(app: Dashboard, acme: Tenant) -> None:
+    schedule = make_schedule(app, acme, due_for=timedelta(seconds=5))
+    start = now_of(app)
+    with app.app_context(), system_scope("test") as session:
+        session.execute(sa.update(TenantRecord).values(suspended_at=sa.func.now()))
+    planned(app, at=start)
+    planned(app, at=start + timedelta(minutes=1))
+    with app.app_context(), system_scope("test") as session:
+        session.execute(sa.update(TenantRecord).values(suspended_at=None))
+    assert planned(app, at=start + timedelta(minutes=1, seconds=1)).runs == 0
+    (skip,) = occurrences(app)
+    assert (skip.reason, skip.note, skip.count) == ("paused", "The organisation is suspended.", 2)
+    assert planned(app, at=start + timedelta(minutes=2)).runs == 1
+    assert stored(app, schedule).state == "active"
+
+
+def test_a_fire_that_somebody_decided_on_keeps_no_other_from_running(app: Dashboard, acme: Tenant) -> None:
+    schedule = make_schedule(app, acme, catchup="all", runs_left=5)
+    assert schedule.next_at is not None
+    with app.app_context(), bound(Binding.of(acme, actor=Actor(kind="system"))):
+        single_fires.skip(db.session.get_one(Schedule, schedule.id), schedule.next_at)
+    planned(app, at=schedule.next_at + timedelta(seconds=90))
+    first, second = occurrences(app)
+    assert (first.reason, second.decision) == ("by_hand", "run")
+    assert stored(app, schedule).runs_left == 4
+
+
+def test_a_fire_that_was_moved_ahead_does_not_count_as_the_run_before(app: Dashboard, acme: Tenant) -> None:
+    schedule = make_schedule(app, acme)
+    assert schedule.next_at is not None
+    with app.app_context(), bound(Binding.of(acme, actor=Actor(kind="system"))):
+        moved = db.session.get_one(Schedule, schedule.id)
+        single_fires.move(moved, schedule.next_at, schedule.next_at + timedelta(hours=5))
+    planned(app, at=schedule.next_at + timedelta(seconds=61))
+    assert [each.decision for each in occurrences(app)] == ["run", "run"]
+
+
+def test_runs_of_a_backfill_do_not_count_as_the_run_before(app: Dashboard, acme: Tenant) -> None:
+    schedule = make_schedule(app, acme, due_for=timedelta(seconds=5))
+    with app.app_context(), system_scope("test") as session:
+        session.execute(
+            sa.text(
+                "INSERT INTO run (id, tenant_id, schedule_id, name, job_type, state, concurrency_key)"
+                " VALUES (gen_random_uuid(), :tenant, :schedule, 'Old', 'test.echo', 'running', 'backfill:1')"
+            ),
+            {"tenant": acme.id, "schedule": schedule.id},
+        )
+    assert planned(app).runs == 1
+
+
+def test_a_run_by_hand_and_a_planned_one_never_run_at_once(app: Dashboard, acme: Tenant) -> None:
+    schedule = make_schedule(app, acme, due_for=timedelta(seconds=5))
+    planned(app)
+    with app.app_context(), bound(Binding.of(acme, actor=Actor(kind="system"))):
+        actions.run_now(db.session.get_one(Schedule, schedule.id))
+    keys = {run.concurrency_key for run in runs(app)}
+    assert len(runs(app)) == 2
+    assert keys == {f"schedule:{schedule.id}"}
+
+
+def test_an_edit_lists_what_the_old_rule_made_due_and_fires_nothing(app: Dashboard, acme: Tenant) -> None:
+    schedule = make_schedule(app, acme, due_for=timedelta(minutes=5), params={"word": "hi"})
+    draft = actions.ScheduleDraft(
+        name="Half-hourly", job_type="test.echo", params={"word": "hi"}, kind="interval", crons=[], every_seconds=1800
+    )
+    with app.app_context(), bound(Binding.of(acme, actor=Actor(kind="system"))):
+        actions.update(db.session.get_one(Schedule, schedule.id), draft, rev=1)
+    (skip,) = occurrences(app)
+    assert (skip.reason, skip.count, runs(app)) == ("edited", 6, [])
+    assert planned(app).runs == 0
+
+
+@pytest.mark.parametrize("schedules", [1, 200])
+def test_looking_for_work_reads_index_entries_however_many_schedules_there_are(
+    app: Dashboard, acme: Tenant, schedules: int
+) -> None:
+    """The plan, not the time: each branch stops at its first index entry."""
+    with app.app_context(), system_scope("test") as session:
+        session.execute(
+            sa.text(
+                "INSERT INTO schedule (id, tenant_id, name, kind, job_type, next_at)"
+                " SELECT gen_random_uuid(), :tenant, 'S', 'interval', 'test.echo', now() + interval '1 hour'"
+                " FROM generate_series(1, :count)"
+            ),
+            {"tenant": acme.id, "count": schedules},
+        )
+        session.execute(sa.text("SET LOCAL enable_seqscan = off"))
+        plan = "\n".join(session.scalars(sa.text(f"EXPLAIN (COSTS OFF) {GLANCE}")))
+    assert "ix_schedule_next_at" in plan
+    assert "ix_schedule_paused_until" in plan
+    assert plan.count("Limit") == 2
+    assert "Sort" not in plan
+
+
+def test_a_fair_batch_reads_each_tenants_own_part_of_the_index(app: Dashboard, acme: Tenant, globex: Tenant) -> None:
+    with app.app_context(), system_scope("test") as session:
+        session.execute(
+            sa.text(
+                "INSERT INTO schedule (id, tenant_id, name, kind, job_type, next_at)"
+                " SELECT gen_random_uuid(), :tenant, 'S', 'interval', 'test.echo', now() - n * interval '1 second'"
+                " FROM generate_series(1, 3000) AS n"
+            ),
+            {"tenant": acme.id},
+        )
+        session.execute(sa.text("ANALYZE schedule"))
+        statement = FAIR.text.replace(":now", "now()").replace(":batch", "1000")
+        plan = "\n".join(session.scalars(sa.text(f"EXPLAIN (COSTS OFF) {statement}")))
+    assert plan.count("ix_schedule_tenant_id_next_at") == 2
+    assert "ix_schedule_next_at" not in plan
