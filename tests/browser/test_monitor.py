@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from threading import Thread
 
 import pytest
-from playwright.sync_api import Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, expect
 from werkzeug.serving import make_server
 
 from dashboard.app import Dashboard
@@ -31,14 +31,12 @@ class Served:
 
 
 @pytest.fixture
-def served(app: Dashboard, environment: dict[str, str], chromium: str) -> Iterator[Served]:
+def served(app: Dashboard, environment: dict[str, str], browser: Browser) -> Iterator[Served]:
     port = free_port()
     place = {**environment, "PLATFORM_ROOT": f"http://localhost:{port}"}
     with (
         flower_process(environment) as url,
         app_with_flower(place, url, audience="operators") as connected,
-        sync_playwright() as playwright,
-        playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"]) as browser,
     ):
         server = make_server("127.0.0.1", port, connected, threaded=True)
         thread = Thread(target=server.serve_forever, daemon=True)
