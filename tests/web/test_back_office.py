@@ -116,6 +116,8 @@ def test_a_tenant_that_will_not_do_is_refused_with_words(
 def test_a_tenant_is_suspended_and_resumed(app: Dashboard, root: Browser, acme: Tenant, people: People) -> None:
     alice = sign_in(app, acme, "alice@acme.test")
     root.post("/platform/tenants/suspensions/", data={"id": str(acme.id), "reason": "Unpaid"})
+    assert alice.get("/settings").status_code == 303
+    alice.sign_in("alice@acme.test")
     assert alice.get("/settings").status_code == 403
     page = root.get(f"/platform/tenants/details/?id={acme.id}")
     assert "Unpaid" in page.text
