@@ -230,9 +230,13 @@ class ScheduleForm:
         lines = [line.strip() for line in self.text("crons").splitlines() if line.strip()]
         if not lines:
             raise InvalidInput({"crons": "Write when it runs, such as “weekdays at 9” or 0 9 * * 1-5."})
-        if len(lines) == 1:
-            return _understood(lines[0])
-        return {"kind": "cron", "crons": lines}
+        rules = [_understood(line) for line in lines]
+        if len(rules) == 1:
+            return rules[0]
+        for line, rule in zip(lines, rules, strict=True):
+            if rule["kind"] != "cron":
+                raise InvalidInput({"crons": f"Give “{line}” a schedule of its own: beside it no other rule fits."})
+        return {"kind": "cron", "crons": [cron for rule in rules for cron in rule["crons"]]}
 
     def _choice(self, name: str, choices: tuple[tuple[str, str], ...]) -> str:
         value = self.text(name) or choices[0][0]

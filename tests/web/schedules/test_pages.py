@@ -68,6 +68,18 @@ def test_plain_words_become_a_schedule(app: Dashboard, operator: Browser) -> Non
     assert "Every weekday at 09:00" in operator.get(response.location.removeprefix("https://jobs.acme.test")).text
 
 
+def test_rules_in_words_and_in_cron_stand_beside_each_other(app: Dashboard, operator: Browser) -> None:
+    assert operator.post("/schedules", data=form(crons="last Friday 17:00\n0 8 * * 1")).status_code == 303
+    (schedule,) = all_of(app, Schedule)
+    assert schedule.crons == ["0 17 * * 5L", "0 8 * * 1"]
+
+
+def test_a_rule_that_counts_time_stands_alone(operator: Browser) -> None:
+    posted = operator.post("/schedules", data=form(crons="weekdays at 9\nevery 90 minutes"))
+    assert posted.status_code == 422
+    assert "Give “every 90 minutes” a schedule of its own" in posted.text
+
+
 @pytest.mark.parametrize(
     ("changes", "kind"),
     [
