@@ -10,12 +10,14 @@ import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
-from typing import Any
+from typing import Any, Final, LiteralString
 from uuid import UUID
 
+import psycopg
 import sqlalchemy as sa
 import structlog
 from flask import current_app
+from psycopg.rows import dict_row
 from sqlalchemy import event
 from sqlalchemy.dialects.postgresql import dialect
 from sqlalchemy.orm import Mapped, ORMExecuteState, Session, SessionTransaction, mapped_column, with_loader_criteria
@@ -37,6 +39,7 @@ __all__ = [
     "rows_as_json",
     "system_scope",
     "tenant_session",
+    "tenant_statement",
     "timestamp",
 ]
 
@@ -88,6 +91,28 @@ def tenant_session() -> Iterator[Session]:
         yield session
 
 
+def tenant_statement(statement: LiteralString, values: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Run one statement for the bound tenant, in a transaction of its own and in one trip; return its rows.
+
+    For what every run does several times (claim, renewal, finish): a session makes five trips for the same. Parameters
+    are psycopg's, like `%(id)s`, and so are the errors.
+    """
+    who = _who()
+    connection = db.engine.raw_connection()
+    try:
+        driver: psycopg.Connection = connection.driver_connection  # type: ignore[assignment]
+        with driver.pipeline(), driver.cursor(row_factory=dict_row) as cursor:
+            driver.execute(_SET_TENANT_IN_PSYCOPG, who)
+            cursor.execute(statement, values)
+            driver.commit()
+            return cursor.fetchall() if cursor.description else []
+    except BaseException:  # nobody knows what this connection is in the middle of
+        connection.invalidate()
+        raise
+    finally:
+        connection.close()
+
+
 @contextmanager
 def system_scope(reason: str) -> Iterator[Session]:
     """Yield a session that sees every tenant's rows, for the work named by `reason`; commits at the end.
@@ -111,17 +136,22 @@ def _bind_transaction(session: Session, _transaction: SessionTransaction, connec
         if current_app.config["ONE_CREDENTIAL"]:
             connection.execute(_SET_SCOPE)
         return
+    connection.execute(_SET_TENANT, _who())
+
+
+def _who() -> dict[str, str]:
     binding = require_binding()
     user = binding.actor.id if binding.actor.kind == "user" else None
-    connection.execute(_SET_TENANT, {"tenant": str(binding.tenant.id), "user": str(user or "")})
+    return {"tenant": str(binding.tenant.id), "user": str(user or "")}
 
 
 _SET_SCOPE = sa.text("SELECT set_config('app.scope', 'system', true)")
 # The scope too: a pooler may hand us a connection on which somebody else has set it for longer than a transaction.
-_SET_TENANT = sa.text(
-    "SELECT set_config('app.tenant_id', :tenant, true), set_config('app.user_id', :user, true),"
+_SET_TENANT_IN_PSYCOPG: Final = (
+    "SELECT set_config('app.tenant_id', %(tenant)s, true), set_config('app.user_id', %(user)s, true),"
     " set_config('app.scope', 'tenant', true)"
 )
+_SET_TENANT = sa.text(_SET_TENANT_IN_PSYCOPG.replace("%(tenant)s", ":tenant").replace("%(user)s", ":user"))
 
 
 @event.listens_for(WalledSession, "do_orm_execute")

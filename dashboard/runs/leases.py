@@ -1,7 +1,7 @@
 """Hold a run while it executes: claim it, renew the lease, finish it; each by compare-and-set on its fence.
 
-Every function works for the bound tenant in a short session of its own: row-level security hides the runs of others,
-so that a message with a wrong header claims nothing.
+Every function is one statement for the bound tenant, in a transaction of its own: row-level security hides the runs of
+others, so that a message with a wrong header claims nothing. Errors are psycopg's.
 """
 
 from __future__ import annotations
@@ -9,13 +9,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import Any
+from typing import Any, Final
 from uuid import UUID
 
-import sqlalchemy as sa
-from sqlalchemy.dialects.postgresql import JSONB
+from psycopg.types.json import Jsonb
 
-from dashboard.core.orm import tenant_session
+from dashboard.core.orm import tenant_statement
 from dashboard.runs.load import CHANNEL, RUNS
 from dashboard.runs.states import RUNNING, can_move
 
@@ -44,20 +43,15 @@ class Claim:
 
 def claim(run_id: UUID, fence: int, *, lease: timedelta, worker: str) -> Claim | None:
     """Take an admitted run, or None: another admission's message, cancelled meanwhile, or not this tenant's."""
-    with tenant_session() as session:
-        row = (
-            session.execute(_CLAIM, {"id": run_id, "fence": fence, "lease": lease, "worker": worker})
-            .mappings()
-            .one_or_none()
-        )
-    return None if row is None else Claim(run_id=run_id, fence=fence, **row)
+    rows = tenant_statement(_CLAIM, {"id": run_id, "fence": fence, "lease": lease, "worker": worker})
+    return Claim(run_id=run_id, fence=fence, **rows[0]) if rows else None
 
 
-_CLAIM = sa.text("""
+_CLAIM: Final = """
 WITH claimed AS (
-    UPDATE run SET state = 'running', attempt = attempt + 1, lease_until = now() + :lease, started_at = now(),
-        worker = :worker, reason = '', progress_done = NULL, progress_total = NULL, progress_note = ''
-    WHERE id = :id AND fence = :fence AND state = 'admitted'
+    UPDATE run SET state = 'running', attempt = attempt + 1, lease_until = now() + %(lease)s, started_at = now(),
+        worker = %(worker)s, reason = '', progress_done = NULL, progress_total = NULL, progress_note = ''
+    WHERE id = %(id)s AND fence = %(fence)s AND state = 'admitted'
     RETURNING *),
 told AS (INSERT INTO run_event (tenant_id, run_id, state, attempt) SELECT tenant_id, id, state, attempt FROM claimed),
 shown AS (
@@ -65,7 +59,7 @@ shown AS (
 SELECT tenant_id, schedule_id, name, job_type, job_version, params, attempt, max_attempts, idempotent, backoff,
     timeout_seconds
 FROM claimed
-""")
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,62 +86,60 @@ class Renewal:
 def renew(held: Iterable[tuple[UUID, int]], *, lease: timedelta) -> dict[UUID, Renewal]:
     """Extend the leases of the bound tenant's runs, given as (id, fence)."""
     pairs = list(held)
-    with tenant_session() as session:
-        rows = session.execute(
-            _RENEW, {"ids": [run_id for run_id, _ in pairs], "fences": [fence for _, fence in pairs], "lease": lease}
-        )
-        kept = {row.id: Renewal(kept=True, cancelled=row.cancelled, suspended=row.suspended) for row in rows}
+    rows = tenant_statement(
+        _RENEW, {"ids": [run_id for run_id, _ in pairs], "fences": [fence for _, fence in pairs], "lease": lease}
+    )
+    kept = {row.pop("id"): Renewal(kept=True, **row) for row in rows}
     return {run_id: kept.get(run_id, Renewal(kept=False)) for run_id, _ in pairs}
 
 
-_RENEW = sa.text("""
-UPDATE run SET lease_until = now() + :lease
-FROM unnest(CAST(:ids AS uuid[]), CAST(:fences AS bigint[])) AS held(id, fence)
+_RENEW: Final = """
+UPDATE run SET lease_until = now() + %(lease)s
+FROM unnest(CAST(%(ids)s AS uuid[]), CAST(%(fences)s AS bigint[])) AS held(id, fence)
 WHERE run.id = held.id AND run.fence = held.fence AND run.state = 'running'
 RETURNING run.id, run.cancel_requested_at IS NOT NULL AS cancelled,
     (SELECT suspended_at IS NOT NULL FROM tenant WHERE tenant.id = run.tenant_id) AS suspended
-""")
+"""
 
 
 def report(run_id: UUID, fence: int, progress: Progress, *, lease: timedelta) -> Renewal:
     """Show how far the run is, and renew its lease with the same statement."""
-    with tenant_session() as session:
-        row = session.execute(
-            _REPORT,
-            {
-                "id": run_id,
-                "fence": fence,
-                "lease": lease,
-                "done": progress.done,
-                "total": progress.total,
-                "note": progress.note,
-            },
-        ).one_or_none()
-    return Renewal(kept=False) if row is None else Renewal(kept=True, cancelled=row.cancelled, suspended=row.suspended)
+    rows = tenant_statement(
+        _REPORT,
+        {
+            "id": run_id,
+            "fence": fence,
+            "lease": lease,
+            "done": progress.done,
+            "total": progress.total,
+            "note": progress.note,
+        },
+    )
+    return Renewal(kept=True, **rows[0]) if rows else Renewal(kept=False)
 
 
-_REPORT = sa.text("""
+_REPORT: Final = """
 WITH shown AS (
-    UPDATE run SET lease_until = now() + :lease,
-        progress_done = :done, progress_total = :total, progress_note = :note
-    WHERE id = :id AND fence = :fence AND state = 'running'
+    UPDATE run SET lease_until = now() + %(lease)s,
+        progress_done = %(done)s, progress_total = %(total)s, progress_note = %(note)s
+    WHERE id = %(id)s AND fence = %(fence)s AND state = 'running'
     RETURNING tenant_id, cancel_requested_at),
 told AS (UPDATE tenant_load SET version = version + 1 FROM shown WHERE tenant_load.tenant_id = shown.tenant_id)
 SELECT cancel_requested_at IS NOT NULL AS cancelled,
     (SELECT suspended_at IS NOT NULL FROM tenant WHERE tenant.id = shown.tenant_id) AS suspended
 FROM shown
-""")
+"""
 
 
 def write_log(run_id: UUID, attempt: int, level: str, text: str) -> None:
     """Add a line to the run's log."""
-    with tenant_session() as session:
-        session.execute(_LOG, {"run_id": run_id, "attempt": attempt, "level": level, "text": text})
+    tenant_statement(_LOG, {"run_id": run_id, "attempt": attempt, "level": level, "text": text})
 
 
-_LOG = sa.text("""
-INSERT INTO run_log (tenant_id, run_id, attempt, level, text) VALUES (app_tenant(), :run_id, :attempt, :level, :text)
-""")
+_LOG: Final = """
+INSERT INTO run_log (tenant_id, run_id, attempt, level, text)
+VALUES (app_tenant(), %(run_id)s, %(attempt)s, %(level)s, %(text)s)
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -176,8 +168,7 @@ def finish(run_id: UUID, fence: int, outcome: Outcome) -> bool:
     """Write how the attempt ended, in one transaction with the tenant's counters. False if the lease is lost."""
     if not can_move(RUNNING, outcome.state):
         raise ValueError(f"A running run cannot become {outcome.state}.")
-    with tenant_session() as session:
-        return session.execute(_FINISH, _finish_values(run_id, fence, outcome)).one_or_none() is not None
+    return bool(tenant_statement(_FINISH, _finish_values(run_id, fence, outcome)))
 
 
 def _finish_values(run_id: UUID, fence: int, outcome: Outcome) -> dict[str, Any]:
@@ -189,7 +180,7 @@ def _finish_values(run_id: UUID, fence: int, outcome: Outcome) -> dict[str, Any]
         "reason": outcome.reason,
         "note": outcome.note,
         "delay": outcome.delay,
-        "result": None if outcome.result is None else dict(outcome.result),
+        "result": None if outcome.result is None else Jsonb(dict(outcome.result)),
         "done": progress and progress.done,
         "total": progress and progress.total,
         "progress_note": progress and progress.note,
@@ -203,33 +194,26 @@ def _finish_values(run_id: UUID, fence: int, outcome: Outcome) -> dict[str, Any]
 
 
 # A run that was cancelled meanwhile is not tried again.
-_FINISH = sa.text("""
+_FINISH: Final = """
 WITH ended AS (
-    UPDATE run SET state = verdict.state, reason = :reason, lease_until = NULL, result = :result,
-        not_before = CASE WHEN verdict.state = 'retrying' THEN now() + :delay ELSE run.not_before END,
+    UPDATE run SET state = verdict.state, reason = %(reason)s, lease_until = NULL, result = %(result)s,
+        not_before = CASE WHEN verdict.state = 'retrying' THEN now() + %(delay)s ELSE run.not_before END,
         finished_at = CASE WHEN verdict.state = 'retrying' THEN NULL ELSE now() END,
-        progress_done = coalesce(:done, progress_done), progress_total = coalesce(:total, progress_total),
-        progress_note = coalesce(:progress_note, progress_note),
-        error_type = :error_type, error_message = :error_message, error_traceback = :error_traceback
+        progress_done = coalesce(%(done)s, progress_done), progress_total = coalesce(%(total)s, progress_total),
+        progress_note = coalesce(%(progress_note)s, progress_note),
+        error_type = %(error_type)s, error_message = %(error_message)s, error_traceback = %(error_traceback)s
     FROM (
-        SELECT id, CASE WHEN :state = 'retrying' AND cancel_requested_at IS NOT NULL THEN 'cancelled' ELSE :state END
-            AS state
-        FROM run WHERE id = :id FOR NO KEY UPDATE) AS verdict
-    WHERE run.id = verdict.id AND fence = :fence AND run.state = 'running'
+        SELECT id, CASE WHEN %(state)s::text = 'retrying' AND cancel_requested_at IS NOT NULL THEN 'cancelled'
+            ELSE %(state)s::text END AS state
+        FROM run WHERE id = %(id)s FOR NO KEY UPDATE) AS verdict
+    WHERE run.id = verdict.id AND fence = %(fence)s AND run.state = 'running'
     RETURNING tenant_id, run.id, run.state, attempt, extract(epoch FROM now() - started_at) AS seconds),
 told AS (
     INSERT INTO run_event (tenant_id, run_id, state, attempt, note)
-    SELECT tenant_id, id, state, attempt, :note FROM ended),
+    SELECT tenant_id, id, state, attempt, %(note)s FROM ended),
 counted AS (
     UPDATE tenant_load AS load SET running = running - 1, version = version + 1,
-        vtime = vtime + greatest(ended.seconds / :unit - 1, 0) / load.weight
+        vtime = vtime + greatest(ended.seconds / CAST(%(unit)s AS float8) - 1, 0) / load.weight
     FROM ended WHERE load.tenant_id = ended.tenant_id)
-SELECT pg_notify(:channel, :word) FROM ended
-""").bindparams(
-    sa.bindparam("result", type_=JSONB(none_as_null=True)),
-    sa.bindparam("state", type_=sa.Text()),
-    sa.bindparam("done", type_=sa.BigInteger()),
-    sa.bindparam("total", type_=sa.BigInteger()),
-    sa.bindparam("progress_note", type_=sa.Text()),
-    sa.bindparam("unit", type_=sa.Double()),
-)
+SELECT pg_notify(%(channel)s, %(word)s) FROM ended
+"""
