@@ -98,7 +98,9 @@ def acme(app: Dashboard) -> Tenant:
 @pytest.fixture
 def globex(app: Dashboard) -> Tenant:
     """A tenant under a prefix of the platform's host."""
-    return make_tenant(app, "globex", f"{PLATFORM}/globex", MAIL_SENDER="Globex <mail@globex.test>", TIMEZONE="Asia/Tokyo")
+    return make_tenant(
+        app, "globex", f"{PLATFORM}/globex", MAIL_SENDER="Globex <mail@globex.test>", TIMEZONE="Asia/Tokyo"
+    )
 
 
 @pytest.fixture
