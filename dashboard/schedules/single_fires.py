@@ -52,7 +52,7 @@ def move(schedule: Schedule, nominal: datetime, to: datetime) -> None:
     _lock(schedule, nominal)
     if to <= database_now(db.session()):
         raise InvalidInput({"to": "Choose a time that is still to come."})
-    occurrence = _occurrence(schedule, nominal, decision="run", note=f"Moved from {nominal:%Y-%m-%d %H:%M} UTC")
+    occurrence = _occurrence(schedule, nominal, decision="run", note=f"Moved to {to:%Y-%m-%d %H:%M} UTC")
     db.session.add(occurrence)
     db.session.flush()
     _launch(schedule, occurrence, to)
