@@ -7,7 +7,7 @@ import pytest
 
 from tests.architecture.project import ROOT
 
-LOCKS = sorted((ROOT / "requirements").glob("*.txt"))
+LOCKS = sorted((ROOT / "requirements").rglob("*.txt"))
 REQUIREMENT = re.compile(r"^([a-zA-Z0-9._-]+)(\[[a-z,]+\])?", re.MULTILINE)
 PINNED = re.compile(r"^([a-zA-Z0-9._-]+)(?:\[[a-z,]+\])?==\S+(.*?)(?=^\S|\Z)", re.MULTILINE | re.DOTALL)
 

@@ -1,0 +1,151 @@
+"""The rules that all schedulers are measured by: the same stages, the same clocks, one line of JSON as the answer.
+
+It is run by the Python of each contestant's own environment, so it imports nothing of ours.
+"""
+
+from __future__ import annotations
+
+import json
+import statistics
+import sys
+import time
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from pathlib import Path
+
+ANSWER = "answer: "
+WARM_UP_TICKS = 3
+POLL_SECONDS = 0.001
+ARRIVAL_SECONDS = 30.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Task:
+    """What to do: `schedules` in all, of which `due` become due; seconds of `budget` for each measure."""
+
+    schedules: int
+    due: int
+    ticks: int
+    edits: int
+    budget: float
+    database_url: str
+    redis_url: str
+    folder: str
+
+
+class Contestant(ABC):
+    """A scheduler, as the stages see it."""
+
+    def __init__(self, task: Task) -> None:
+        self.task = task
+
+    @abstractmethod
+    def seed(self) -> None:
+        """Store the schedules, enabled and not due for a long time."""
+
+    @abstractmethod
+    def open(self) -> None:
+        """Make the scheduler, as its process would."""
+
+    @abstractmethod
+    def tick(self) -> None:
+        """Let it look once, and do what is due."""
+
+    @abstractmethod
+    def make_due(self) -> None:
+        """Make `due` of the schedules due."""
+
+    @abstractmethod
+    def dispatched(self) -> int:
+        """Return how many it has dispatched since `make_due`, or since the start."""
+
+    @abstractmethod
+    def serve(self) -> None:
+        """Work until the process is ended."""
+
+    @abstractmethod
+    def edit(self, number: int) -> None:
+        """From another process, change schedule `number` so that it is due now."""
+
+
+def run(contestant: Contestant) -> dict[str, float]:
+    """Seed, then measure idle ticks and dispatching."""
+    contestant.seed()
+    contestant.open()
+    for _ in range(WARM_UP_TICKS):
+        contestant.tick()
+    idle = _idle(contestant)
+    contestant.make_due()
+    return {"idle_ms": idle, **_dispatching(contestant)}
+
+
+def _idle(contestant: Contestant) -> float:
+    """Return the CPU time of a tick that finds nothing due, in ms."""
+    ticks = 0
+    began, cpu = time.perf_counter(), time.process_time()
+    while ticks < contestant.task.ticks and time.perf_counter() - began < contestant.task.budget:
+        contestant.tick()
+        ticks += 1
+    return (time.process_time() - cpu) * 1000 / ticks
+
+
+def _dispatching(contestant: Contestant) -> dict[str, float]:
+    began, cpu = time.perf_counter(), time.process_time()
+    done = 0
+    while done < contestant.task.due and time.perf_counter() - began < contestant.task.budget:
+        contestant.tick()
+        done = contestant.dispatched()
+    wall, used = time.perf_counter() - began, time.process_time() - cpu
+    return {"dispatched": done, "per_second": done / wall, "cpu_us": used * 1e6 / max(done, 1)}
+
+
+def start(contestant: Contestant) -> dict[str, float]:
+    """Make the scheduler over what `run` or `seed` stored; say when it had looked once, and how big it is then."""
+    contestant.open()
+    contestant.tick()
+    ready, cpu = time.time(), time.process_time()
+    for _ in range(WARM_UP_TICKS):
+        contestant.tick()
+    return {"ready_at": ready, "cpu_s": cpu, "memory_mb": resident_mb()}
+
+
+def edits(contestant: Contestant) -> dict[str, float]:
+    """Make edits while another process serves, and return the median of how long each took to take effect, in ms."""
+    _edit(contestant, 0)  # not counted: the other process may still be starting
+    return {"edit_ms": statistics.median(_edit(contestant, 1 + number) for number in range(contestant.task.edits))}
+
+
+def _edit(contestant: Contestant, number: int) -> float:
+    before = contestant.dispatched()
+    began = time.perf_counter()
+    contestant.edit(number)
+    while contestant.dispatched() == before:
+        if time.perf_counter() - began > ARRIVAL_SECONDS:
+            raise SystemExit("An edit took no effect.")
+        time.sleep(POLL_SECONDS)
+    return (time.perf_counter() - began) * 1000
+
+
+def resident_mb() -> float:
+    """Return the memory that this process has in RAM, in MB, shared libraries included."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return int(next(line for line in lines if line.startswith("VmRSS")).split()[1]) / 1000
+
+
+def seed(contestant: Contestant) -> dict[str, float]:
+    """Only store the schedules."""
+    contestant.seed()
+    return {}
+
+
+def serve(contestant: Contestant) -> dict[str, float]:
+    """Work until the process is ended."""
+    contestant.serve()
+    return {}
+
+
+def compete(kind: type[Contestant]) -> None:
+    """Do the stage that the command line names and print the answer."""
+    stages = {"seed": seed, "run": run, "start": start, "serve": serve, "edits": edits}
+    stage, task = sys.argv[1:]
+    print(ANSWER + json.dumps(stages[stage](kind(Task(**json.loads(task))))), flush=True)
