@@ -149,7 +149,7 @@ _WAITING = sa.text(f"""
 SELECT count(*) FROM (SELECT FROM schedule WHERE {_IS_DUE} ORDER BY next_at LIMIT :most) AS waiting
 """)
 _OLDEST = sa.text(f"""
-SELECT {_FIELDS} FROM schedule AS due WHERE {_IS_DUE} ORDER BY next_at LIMIT :batch FOR UPDATE SKIP LOCKED
+SELECT {_FIELDS} FROM schedule AS due WHERE {_IS_DUE} ORDER BY next_at LIMIT :batch FOR NO KEY UPDATE SKIP LOCKED
 """)
 # The tenants that wait longest share the batch evenly; what one leaves of its share, all take in the next batch. The
 # comparison of rows admits no index but the tenant's own: the one by time alone would walk through all the others'.
@@ -164,20 +164,20 @@ turn AS MATERIALIZED (
         LIMIT (SELECT greatest(1, :batch / count(*)) FROM waiting)) AS share)
 SELECT {_FIELDS} FROM schedule AS due
 WHERE id = ANY (ARRAY(SELECT id FROM turn)) AND ({_IS_DUE}) IS TRUE
-FOR UPDATE SKIP LOCKED
+FOR NO KEY UPDATE SKIP LOCKED
 """)
 _AWAKING = sa.text(f"""
 SELECT {_FIELDS} FROM schedule AS due WHERE {ASLEEP} AND paused_until <= :now ORDER BY paused_until LIMIT :batch
-FOR UPDATE SKIP LOCKED
+FOR NO KEY UPDATE SKIP LOCKED
 """)
 _OF_TENANT = sa.text(f"""
 SELECT {_FIELDS} FROM schedule AS due WHERE {ENABLED} AND tenant_id = :tenant_id AND timezone = '' ORDER BY id
 """)
-_OF_TENANT_LOCKED = sa.text(f"{_OF_TENANT.text} FOR UPDATE")
+_OF_TENANT_LOCKED = sa.text(f"{_OF_TENANT.text} FOR NO KEY UPDATE")
 _OUTDATED = sa.text(f"""
 SELECT {_FIELDS} FROM schedule AS due
 WHERE {ENABLED} AND kind <> 'interval' AND tz_version < :tzdata AND id > :after ORDER BY id LIMIT :batch
-FOR UPDATE SKIP LOCKED
+FOR NO KEY UPDATE SKIP LOCKED
 """)
 _TENANTS = sa.text("""
 SELECT tenant.id, tenant.suspended_at IS NOT NULL, setting.value #>> '{}'
