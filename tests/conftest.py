@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from tests.chromium import MISSING, SUITE, find_chromium
+from tests.scheduling import GroupScheduling
 from tests.servers import PostgresAddress, temporary_postgres, temporary_valkey
 
 pytest_plugins = ("tests.application",)
@@ -29,6 +30,12 @@ def pytest_configure_node(node: Any) -> None:
     """Tell an xdist worker where PostgreSQL is."""
     address = node.config.stash[_address]
     node.workerinput["postgres"] = {"port": address.port, "passwords": dict(address.passwords)}
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> GroupScheduling:
+    """Keep the tests of a group in one xdist worker."""
+    return GroupScheduling(config, log)
 
 
 def pytest_ignore_collect(collection_path: Path) -> bool | None:
