@@ -52,5 +52,6 @@ ensure_venv() {
 }
 
 activate() {
+  unset PYTHONDONTWRITEBYTECODE  # as container images set it: each process would compile everything anew, for seconds
   export PATH="$venv/bin:$PATH" VIRTUAL_ENV="$venv" PYTHONUNBUFFERED=1
 }
