@@ -43,7 +43,7 @@ def _compete(name: str, nexts: int, figures: dict[str, list[float]]) -> None:
     done = subprocess.run(
         [python, "-m", f"tests.benchmarks.programs.{name}", str(nexts)],
         env={"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT)},
-        cwd=ROOT / "var",
+        cwd=ROOT,
         capture_output=True,
         text=True,
         check=True,
