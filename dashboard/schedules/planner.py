@@ -80,6 +80,7 @@ Judge = Callable[[DueSchedule, TenantNow, datetime], Verdict]
 
 def plan(session: Session, now: datetime) -> PlanResult:
     """Plan one batch of what is due at `now` (the transaction's), in a system session; the caller commits."""
+    session.execute(_BY_INDEX)
     wake(session, now)
     claimed = claim_due(session, now, BATCH)
     if not claimed.schedules:
@@ -91,6 +92,11 @@ def plan(session: Session, now: datetime) -> PlanResult:
     return PlanResult(
         schedules=len(verdicts), runs=runs, skips=skips, full=claimed.more or len(verdicts) < len(claimed.schedules)
     )
+
+
+# Plans are kept as long as the connection. One that was made while a table was empty would read the whole of it for
+# each schedule until somebody analyses it.
+_BY_INDEX = sa.text("SET LOCAL enable_seqscan = off")
 
 
 def wake(session: Session, now: datetime) -> int:

@@ -117,7 +117,7 @@ def _whyunplanned(schedule: Schedule) -> tuple[str, str]:
 
 def unplanned(schedule: DueSchedule, tenant_zone: str, now: datetime, reason: str, note: str = "") -> list[Entry]:
     """Return the skip of what was due by `now` and never planned; none if the rule makes no sense."""
-    if schedule.next_at is None or schedule.next_at > now:
+    if schedule.next_at is None:
         return []
     try:
         due, _ = due_until(recurrence_of(schedule, tenant_zone), schedule.cursor or schedule.created_at, now)
