@@ -11,10 +11,13 @@ from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
 from dashboard.core.orm import Base, Created, Identified, TenantOwned, timestamp
-from dashboard.runs.states import ACTIVE_STATES, RUN_STATES
+from dashboard.runs.states import ACTIVE_STATES, PROBLEM_STATES, RUN_STATES
 
 _STATES = ", ".join(f"'{state}'" for state in RUN_STATES)
 _ACTIVE = ", ".join(f"'{state}'" for state in sorted(ACTIVE_STATES))
+
+PROBLEM = f"state IN ({', '.join(repr(state) for state in sorted(PROBLEM_STATES))})"
+"""Which runs ask for a person, in SQL; the index by fingerprint holds these alone."""
 
 
 class Run(Identified, Created, TenantOwned, Base):
@@ -33,12 +36,18 @@ class Run(Identified, Created, TenantOwned, Base):
         sa.ForeignKeyConstraint(
             ["tenant_id", "occurrence_id"], ["occurrence.tenant_id", "occurrence.id"], name="fk_run_occurrence"
         ),
-        sa.ForeignKeyConstraint(["tenant_id", "parent_id"], ["run.tenant_id", "run.id"], name="fk_run_parent"),
+        sa.ForeignKeyConstraint(
+            ["tenant_id", "parent_id"],
+            ["run.tenant_id", "run.id"],
+            name="fk_run_parent",
+            ondelete="SET NULL (parent_id)",  # children may be kept for longer than their parent
+        ),
         sa.UniqueConstraint("occurrence_id"),
         sa.CheckConstraint(f"state IN ({_STATES})", name="state"),
         sa.CheckConstraint("lane IN ('interactive', 'bulk')", name="lane"),
         sa.Index("ix_run_tenant_id_state_id", "tenant_id", "state", sa.text("id DESC")),
         sa.Index("ix_run_schedule_id", "schedule_id", sa.text("id DESC")),
+        sa.Index("ix_run_parent_id", "parent_id", "id", postgresql_where=sa.text("parent_id IS NOT NULL")),
         sa.Index(
             "ix_run_schedule_id_active",
             "schedule_id",
@@ -67,6 +76,14 @@ class Run(Identified, Created, TenantOwned, Base):
             "concurrency_key",
             unique=True,
             postgresql_where=sa.text("state IN ('admitted', 'running') AND concurrency_key IS NOT NULL"),
+        ),
+        sa.Index(
+            "ix_run_fingerprint",
+            "tenant_id",
+            "fingerprint",
+            sa.text("finished_at DESC"),
+            postgresql_include=["schedule_id"],
+            postgresql_where=sa.text(PROBLEM),
         ),
         sa.Index("ix_run_active", "tenant_id", "id", postgresql_where=sa.text(f"state IN ({_ACTIVE})")),
     )
@@ -108,6 +125,7 @@ class Run(Identified, Created, TenantOwned, Base):
     error_type: Mapped[str] = mapped_column(server_default="")
     error_message: Mapped[str] = mapped_column(server_default="")
     error_traceback: Mapped[str] = mapped_column(server_default="")
+    fingerprint: Mapped[str] = mapped_column(server_default="")
 
     context_root_id: Mapped[UUID | None]
     context_locale: Mapped[str | None]
@@ -159,12 +177,80 @@ class RunLog(TenantOwned, Base):
     text: Mapped[str]
 
 
+class BulkAction(Identified, Created, TenantOwned, Base):
+    """Something that is being done to all runs that `filter` (a `bulk.Wanted` as JSON) matched when it was asked for.
+
+    `done` of about `estimate` runs are through; beat goes on with it, batch by batch, until `finished_at`.
+    """
+
+    __tablename__ = "bulk_action"
+    __table_args__ = (
+        sa.CheckConstraint("action IN ('retry', 'cancel')", name="action"),
+        sa.Index("ix_bulk_action_open", "id", postgresql_where=sa.text("finished_at IS NULL")),
+    )
+
+    action: Mapped[str]
+    filter: Mapped[dict[str, Any]] = mapped_column(JSONB)
+    estimate: Mapped[int]
+    done: Mapped[int] = mapped_column(server_default="0")
+    actor_kind: Mapped[str] = mapped_column(server_default="system")
+    actor_id: Mapped[UUID | None]
+    stopped_at: Mapped[datetime | None] = mapped_column(timestamp)
+    finished_at: Mapped[datetime | None] = mapped_column(timestamp)
+
+
+class Artifact(Identified, Created, TenantOwned, Base):
+    """A file that a run made. Its content is in chunks, so that neither writing nor reading it takes it whole."""
+
+    __tablename__ = "artifact"
+    __table_args__ = (
+        sa.UniqueConstraint("run_id", "name"),
+        sa.ForeignKeyConstraint(
+            ["tenant_id", "run_id"], ["run.tenant_id", "run.id"], name="fk_artifact_run", ondelete="CASCADE"
+        ),
+    )
+
+    run_id: Mapped[UUID]
+    name: Mapped[str]
+    media_type: Mapped[str]
+    size: Mapped[int] = mapped_column(sa.BigInteger, server_default="0")
+
+
+class ArtifactChunk(TenantOwned, Base):
+    """A piece of an artifact; `position` counts from 0."""
+
+    __tablename__ = "artifact_chunk"
+    __table_args__ = (
+        sa.ForeignKeyConstraint(
+            ["tenant_id", "run_id"], ["run.tenant_id", "run.id"], name="fk_artifact_chunk_run", ondelete="CASCADE"
+        ),
+        sa.Index("ix_artifact_chunk_run_id", "run_id"),
+    )
+
+    artifact_id: Mapped[UUID] = mapped_column(sa.ForeignKey("artifact.id", ondelete="CASCADE"), primary_key=True)
+    position: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    tenant_id: Mapped[UUID] = mapped_column()  # the run's, whose key covers it: a check of its own would cost
+    run_id: Mapped[UUID]
+    data: Mapped[bytes]
+
+
+class Purge(TenantOwned, Base):
+    """When a tenant's old runs were last looked for, and how many were deleted since the beginning."""
+
+    __tablename__ = "purge"
+
+    tenant_id: Mapped[UUID] = mapped_column(sa.ForeignKey("tenant.id", ondelete="CASCADE"), primary_key=True)
+    looked_at: Mapped[datetime] = mapped_column(timestamp)
+    deleted_at: Mapped[datetime | None] = mapped_column(timestamp)
+    deleted: Mapped[int] = mapped_column(sa.BigInteger, server_default="0")
+
+
 class TenantLoad(TenantOwned, Base):
     """A tenant's share of the workers and its counters, kept in the same transactions as the runs they count.
 
     `ready` counts ready runs, `running` admitted and running ones. `vtime` is the stride scheduler's virtual time:
     raised to the system's once, when the tenant goes from empty to backlogged. `version` rises with every change that
-    a live panel shows.
+    a live panel shows. `drifts` counts how often the counters were not what the runs said, the last time `drifted_at`.
     """
 
     __tablename__ = "tenant_load"
@@ -182,6 +268,8 @@ class TenantLoad(TenantOwned, Base):
     running: Mapped[int] = mapped_column(server_default="0")
     last_admitted: Mapped[int] = mapped_column(sa.BigInteger, server_default="0")
     version: Mapped[int] = mapped_column(sa.BigInteger, server_default="0")
+    drifts: Mapped[int] = mapped_column(server_default="0")
+    drifted_at: Mapped[datetime | None] = mapped_column(timestamp)
 
 
 class DispatchClock(Base):

@@ -33,9 +33,14 @@ WALLS = {
             "run",
             "run_event",
             "run_log",
+            "artifact",
+            "artifact_chunk",
+            "purge",
             "tenant_load",
             "delivery",
             "mail_pace",
+            "bulk_action",
+            "dismissal",
         ),
         walls.TENANT_ROWS,
     ),
@@ -255,6 +260,13 @@ def upgrade() -> None:
         unique=False,
         postgresql_where=sa.text("paused_until IS NOT NULL AND paused_at IS NOT NULL AND archived_at IS NULL"),
     )
+    op.create_index(
+        "ix_schedule_attention",
+        "schedule",
+        ["tenant_id", sa.literal_column("id DESC")],
+        unique=False,
+        postgresql_where=sa.text("problem <> '' AND archived_at IS NULL"),
+    )
     op.create_table(
         "tenant_load",
         sa.Column("tenant_id", sa.Uuid(), nullable=False),
@@ -265,6 +277,8 @@ def upgrade() -> None:
         sa.Column("running", sa.Integer(), server_default="0", nullable=False),
         sa.Column("last_admitted", sa.BigInteger(), server_default="0", nullable=False),
         sa.Column("version", sa.BigInteger(), server_default="0", nullable=False),
+        sa.Column("drifts", sa.Integer(), server_default="0", nullable=False),
+        sa.Column("drifted_at", sa.DateTime(timezone=True), nullable=True),
         sa.CheckConstraint("ready >= 0", name=op.f("ck_tenant_load_ready")),
         sa.CheckConstraint("running >= 0", name=op.f("ck_tenant_load_running")),
         sa.CheckConstraint("weight > 0", name=op.f("ck_tenant_load_weight")),
@@ -362,6 +376,13 @@ def upgrade() -> None:
         sa.UniqueConstraint("schedule_id", "occurrence", name=op.f("uq_occurrence_schedule_id_occurrence")),
         sa.UniqueConstraint("tenant_id", "id", name=op.f("uq_occurrence_tenant_id_id")),
     )
+    op.create_index(
+        "ix_occurrence_missed",
+        "occurrence",
+        ["tenant_id", sa.literal_column("id DESC")],
+        unique=False,
+        postgresql_where=sa.text("reason IN ('missed_window', 'coalesced', 'invalid') OR lateness_ms >= 60000"),
+    )
     op.create_table(
         "run",
         sa.Column("schedule_id", sa.Uuid(), nullable=True),
@@ -399,6 +420,7 @@ def upgrade() -> None:
         sa.Column("error_type", sa.String(), server_default="", nullable=False),
         sa.Column("error_message", sa.String(), server_default="", nullable=False),
         sa.Column("error_traceback", sa.String(), server_default="", nullable=False),
+        sa.Column("fingerprint", sa.String(), server_default="", nullable=False),
         sa.Column("context_root_id", sa.Uuid(), nullable=True),
         sa.Column("context_locale", sa.String(), nullable=True),
         sa.Column("context_request_id", sa.Uuid(), nullable=True),
@@ -415,7 +437,12 @@ def upgrade() -> None:
         sa.ForeignKeyConstraint(
             ["tenant_id", "occurrence_id"], ["occurrence.tenant_id", "occurrence.id"], name="fk_run_occurrence"
         ),
-        sa.ForeignKeyConstraint(["tenant_id", "parent_id"], ["run.tenant_id", "run.id"], name="fk_run_parent"),
+        sa.ForeignKeyConstraint(
+            ["tenant_id", "parent_id"],
+            ["run.tenant_id", "run.id"],
+            name="fk_run_parent",
+            ondelete="SET NULL (parent_id)",
+        ),
         sa.ForeignKeyConstraint(
             ["tenant_id", "schedule_id"], ["schedule.tenant_id", "schedule.id"], name="fk_run_schedule"
         ),
@@ -466,6 +493,14 @@ def upgrade() -> None:
         unique=True,
         postgresql_where=sa.text("state IN ('admitted', 'running') AND concurrency_key IS NOT NULL"),
     )
+    op.create_index(
+        "ix_run_fingerprint",
+        "run",
+        ["tenant_id", "fingerprint", sa.literal_column("finished_at DESC")],
+        unique=False,
+        postgresql_include=["schedule_id"],
+        postgresql_where=sa.text("state IN ('dead', 'failed', 'interrupted', 'timed_out')"),
+    )
     op.create_index("ix_run_schedule_id", "run", ["schedule_id", sa.literal_column("id DESC")], unique=False)
     op.create_index(
         "ix_run_schedule_id_active",
@@ -507,6 +542,13 @@ def upgrade() -> None:
     )
     op.create_index("ix_delivery_run_id_state", "delivery", ["run_id", "state"], unique=False)
     op.create_index("ix_delivery_tenant_id_id", "delivery", ["tenant_id", sa.literal_column("id DESC")], unique=False)
+    op.create_index(
+        "ix_delivery_uncertain",
+        "delivery",
+        ["tenant_id", sa.literal_column("id DESC")],
+        unique=False,
+        postgresql_where=sa.text("state = 'uncertain'"),
+    )
     op.create_table(
         "run_event",
         sa.Column("id", sa.BigInteger(), sa.Identity(always=False), nullable=False),
@@ -540,6 +582,54 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name=op.f("pk_run_log")),
     )
     op.create_index("ix_run_log_run_id", "run_log", ["run_id", "id"], unique=False)
+    op.create_index(
+        "ix_run_parent_id",
+        "run",
+        ["parent_id", "id"],
+        unique=False,
+        postgresql_where=sa.text("parent_id IS NOT NULL"),
+    )
+    op.create_table(
+        "artifact",
+        sa.Column("run_id", sa.Uuid(), nullable=False),
+        sa.Column("name", sa.String(), nullable=False),
+        sa.Column("media_type", sa.String(), nullable=False),
+        sa.Column("size", sa.BigInteger(), server_default="0", nullable=False),
+        sa.Column("id", sa.Uuid(), nullable=False),
+        sa.Column("created_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
+        sa.Column("tenant_id", sa.Uuid(), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["tenant_id", "run_id"], ["run.tenant_id", "run.id"], name="fk_artifact_run", ondelete="CASCADE"
+        ),
+        sa.ForeignKeyConstraint(["tenant_id"], ["tenant.id"], name=op.f("fk_artifact_tenant_id"), ondelete="CASCADE"),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_artifact")),
+        sa.UniqueConstraint("run_id", "name", name=op.f("uq_artifact_run_id_name")),
+    )
+    op.create_table(
+        "artifact_chunk",
+        sa.Column("artifact_id", sa.Uuid(), nullable=False),
+        sa.Column("position", sa.Integer(), autoincrement=False, nullable=False),
+        sa.Column("tenant_id", sa.Uuid(), nullable=False),
+        sa.Column("run_id", sa.Uuid(), nullable=False),
+        sa.Column("data", sa.LargeBinary(), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["artifact_id"], ["artifact.id"], name=op.f("fk_artifact_chunk_artifact_id"), ondelete="CASCADE"
+        ),
+        sa.ForeignKeyConstraint(
+            ["tenant_id", "run_id"], ["run.tenant_id", "run.id"], name="fk_artifact_chunk_run", ondelete="CASCADE"
+        ),
+        sa.PrimaryKeyConstraint("artifact_id", "position", name=op.f("pk_artifact_chunk")),
+    )
+    op.create_index("ix_artifact_chunk_run_id", "artifact_chunk", ["run_id"], unique=False)
+    op.create_table(
+        "purge",
+        sa.Column("tenant_id", sa.Uuid(), nullable=False),
+        sa.Column("looked_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("deleted_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("deleted", sa.BigInteger(), server_default="0", nullable=False),
+        sa.ForeignKeyConstraint(["tenant_id"], ["tenant.id"], name=op.f("fk_purge_tenant_id"), ondelete="CASCADE"),
+        sa.PrimaryKeyConstraint("tenant_id", name=op.f("pk_purge")),
+    )
 
     op.create_table(
         "schedule_revision",
@@ -589,6 +679,39 @@ def upgrade() -> None:
     )
     op.create_index("ix_backfill_schedule_id", "backfill", ["schedule_id", sa.literal_column("id DESC")])
 
+    op.create_table(
+        "bulk_action",
+        sa.Column("action", sa.String(), nullable=False),
+        sa.Column("filter", postgresql.JSONB(astext_type=sa.Text()), nullable=False),
+        sa.Column("estimate", sa.Integer(), nullable=False),
+        sa.Column("done", sa.Integer(), server_default="0", nullable=False),
+        sa.Column("actor_kind", sa.String(), server_default="system", nullable=False),
+        sa.Column("actor_id", sa.Uuid(), nullable=True),
+        sa.Column("stopped_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("finished_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("id", sa.Uuid(), nullable=False),
+        sa.Column("created_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
+        sa.Column("tenant_id", sa.Uuid(), nullable=False),
+        sa.CheckConstraint("action IN ('retry', 'cancel')", name=op.f("ck_bulk_action_action")),
+        sa.ForeignKeyConstraint(
+            ["tenant_id"], ["tenant.id"], name=op.f("fk_bulk_action_tenant_id"), ondelete="CASCADE"
+        ),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_bulk_action")),
+    )
+    op.create_index(
+        "ix_bulk_action_open", "bulk_action", ["id"], unique=False, postgresql_where=sa.text("finished_at IS NULL")
+    )
+    op.create_table(
+        "dismissal",
+        sa.Column("tenant_id", sa.Uuid(), nullable=False),
+        sa.Column("fingerprint", sa.String(), nullable=False),
+        sa.Column("at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
+        sa.Column("by_id", sa.Uuid(), nullable=True),
+        sa.ForeignKeyConstraint(["by_id"], ["user_account.id"], name=op.f("fk_dismissal_by_id"), ondelete="SET NULL"),
+        sa.ForeignKeyConstraint(["tenant_id"], ["tenant.id"], name=op.f("fk_dismissal_tenant_id"), ondelete="CASCADE"),
+        sa.PrimaryKeyConstraint("tenant_id", "fingerprint", name=op.f("pk_dismissal")),
+    )
+
     for sentence in (walls.FUNCTIONS, *(walls.raise_wall(table, rows) for table, rows in WALLS.items()), RECORDS):
         op.execute(sentence)
 
@@ -598,6 +721,11 @@ def downgrade() -> None:
         op.execute(f"DROP POLICY tenant_wall ON {table}")
     for name in ("audit_entry_is_final", "tenant_has_load"):
         op.execute(f"DROP FUNCTION {name} CASCADE")
+    op.drop_table("dismissal")
+    op.drop_table("bulk_action")
+    op.drop_table("purge")
+    op.drop_table("artifact_chunk")
+    op.drop_table("artifact")
     op.drop_index("ix_run_log_run_id", table_name="run_log")
     op.drop_table("run_log")
     op.drop_index("ix_run_event_run_id", table_name="run_event")
