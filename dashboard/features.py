@@ -32,6 +32,7 @@ from dashboard.monitor import gateway
 from dashboard.monitor import views as monitor
 from dashboard.navigation import NavItem
 from dashboard.overview import views as overview
+from dashboard.problems import models as _problems
 from dashboard.runs import models as _runs
 from dashboard.runs import views as runs
 from dashboard.runs import wording
@@ -50,7 +51,7 @@ if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIApplication
 
 MIGRATIONS = Path(__file__).parent.parent / "migrations"
-MODELS = (_tenants, _accounts, _audit, _runs, _schedules, _emails)
+MODELS = (_tenants, _accounts, _audit, _runs, _schedules, _emails, _problems)
 """Every module with tables, so that they are all known before the first query."""
 
 BLUEPRINTS: tuple[Blueprint, ...] = (

@@ -26,6 +26,9 @@ class Delivery(Identified, Created, TenantOwned, Base):
         sa.CheckConstraint(f"state IN ({_STATES})", name="state"),
         sa.Index("ix_delivery_run_id_state", "run_id", "state"),
         sa.Index("ix_delivery_tenant_id_id", "tenant_id", sa.text("id DESC")),
+        sa.Index(
+            "ix_delivery_uncertain", "tenant_id", sa.text("id DESC"), postgresql_where=sa.text("state = 'uncertain'")
+        ),
     )
 
     run_id: Mapped[UUID]

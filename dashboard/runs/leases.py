@@ -15,6 +15,7 @@ from uuid import UUID
 from psycopg.types.json import Jsonb
 
 from dashboard.core.orm import tenant_statement
+from dashboard.runs.fingerprint import likeness, of_run
 from dashboard.runs.load import CHANNEL, RUNS
 from dashboard.runs.states import RUNNING, can_move
 
@@ -187,6 +188,7 @@ def _finish_values(run_id: UUID, fence: int, outcome: Outcome) -> dict[str, Any]
         "error_type": outcome.fault.type,
         "error_message": outcome.fault.message,
         "error_traceback": outcome.fault.traceback,
+        "likeness": likeness(outcome.fault.type or outcome.reason, outcome.fault.message),
         "unit": COST_UNIT_SECONDS,
         "channel": CHANNEL,
         "word": RUNS,
@@ -194,14 +196,15 @@ def _finish_values(run_id: UUID, fence: int, outcome: Outcome) -> dict[str, Any]
 
 
 # A run that was cancelled meanwhile is not tried again.
-_FINISH: Final = """
+_FINISH: Final = f"""
 WITH ended AS (
     UPDATE run SET state = verdict.state, reason = %(reason)s, lease_until = NULL, result = %(result)s,
         not_before = CASE WHEN verdict.state = 'retrying' THEN now() + %(delay)s ELSE run.not_before END,
         finished_at = CASE WHEN verdict.state = 'retrying' THEN NULL ELSE now() END,
         progress_done = coalesce(%(done)s, progress_done), progress_total = coalesce(%(total)s, progress_total),
         progress_note = coalesce(%(progress_note)s, progress_note),
-        error_type = %(error_type)s, error_message = %(error_message)s, error_traceback = %(error_traceback)s
+        error_type = %(error_type)s, error_message = %(error_message)s, error_traceback = %(error_traceback)s,
+        fingerprint = {of_run("%(likeness)s::text")}
     FROM (
         SELECT id, CASE WHEN %(state)s::text = 'retrying' AND cancel_requested_at IS NOT NULL THEN 'cancelled'
             ELSE %(state)s::text END AS state

@@ -15,9 +15,10 @@ from dashboard.core.clock import database_now
 from dashboard.core.ids import new_id
 from dashboard.core.orm import record_of, rows_as_json
 from dashboard.core.tenancy import SYSTEM, Actor
+from dashboard.runs.fingerprint import likeness, of_run
 from dashboard.runs.load import moved
 from dashboard.runs.models import Run, RunEvent
-from dashboard.runs.states import READY, RUNNING, SCHEDULED, WAITING_STATES, can_move
+from dashboard.runs.states import PROBLEM_STATES, READY, RUNNING, SCHEDULED, WAITING_STATES, can_move
 
 Lane = Literal["interactive", "bulk"]
 
@@ -178,18 +179,21 @@ def move_all(session: Session, moves: Sequence[Move]) -> None:
             "ids": [move.run_id for move in moves],
             "states": [move.new for move in moves],
             "reasons": [move.reason for move in moves],
+            "likenesses": [likeness(move.reason, "") if move.new in PROBLEM_STATES else "" for move in moves],
         },
     )
     session.execute(sa.insert(RunEvent), [_event(move) for move in moves])
 
 
 # A run that only comes back from its way to a worker has been ready all the time.
-_MOVE = sa.text("""
+_MOVE = sa.text(f"""
 UPDATE run
 SET state = move.state, reason = move.reason, lease_until = NULL, worker = '',
     ready_at = CASE WHEN move.state = 'ready' AND run.state <> 'admitted' THEN now() ELSE run.ready_at END,
-    finished_at = CASE WHEN move.state = 'ready' THEN NULL ELSE now() END
-FROM unnest(CAST(:ids AS uuid[]), CAST(:states AS text[]), CAST(:reasons AS text[])) AS move(id, state, reason)
+    finished_at = CASE WHEN move.state = 'ready' THEN NULL ELSE now() END,
+    fingerprint = {of_run("move.likeness")}
+FROM unnest(CAST(:ids AS uuid[]), CAST(:states AS text[]), CAST(:reasons AS text[]), CAST(:likenesses AS text[]))
+    AS move(id, state, reason, likeness)
 WHERE run.id = move.id
 """)
 

@@ -19,6 +19,13 @@ ASLEEP = "paused_until IS NOT NULL AND paused_at IS NOT NULL AND archived_at IS 
 """Which schedules resume by themselves, in SQL."""
 
 
+NEEDS_ATTENTION = "problem <> '' AND archived_at IS NULL"
+"""Which schedules stopped by themselves, in SQL."""
+
+MISSED = "reason IN ('missed_window', 'coalesced', 'invalid') OR lateness_ms >= 60000"
+"""Which occurrences did not run though they should have, or a minute too late or more, in SQL."""
+
+
 class Schedule(Identified, Created, TenantOwned, Base):
     """A rule: a job type, its parameters, when it fires, and what to do when that goes wrong.
 
@@ -37,6 +44,7 @@ class Schedule(Identified, Created, TenantOwned, Base):
         sa.Index("ix_schedule_next_at", "next_at", postgresql_where=sa.text(ENABLED)),
         sa.Index("ix_schedule_tenant_id_next_at", "tenant_id", "next_at", "id", postgresql_where=sa.text(ENABLED)),
         sa.Index("ix_schedule_paused_until", "paused_until", postgresql_where=sa.text(ASLEEP)),
+        sa.Index("ix_schedule_attention", "tenant_id", sa.text("id DESC"), postgresql_where=sa.text(NEEDS_ATTENTION)),
     )
 
     rev: Mapped[int] = mapped_column(server_default="1")
@@ -119,6 +127,7 @@ class Occurrence(Identified, Created, TenantOwned, Base):
             ondelete="CASCADE",
         ),
         sa.CheckConstraint("decision IN ('run', 'skip')", name="decision"),
+        sa.Index("ix_occurrence_missed", "tenant_id", sa.text("id DESC"), postgresql_where=sa.text(MISSED)),
     )
 
     tenant_id: Mapped[UUID] = mapped_column()  # the schedule's, whose key covers it: a check of its own would cost
