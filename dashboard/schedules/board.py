@@ -86,7 +86,7 @@ class SchedulesBoard:
                 url=url_for("schedules.index", **_params(view, self.text)),
                 active=view == self.view,
                 count=f"{self.counts[view]:,}",
-                tone="bad" if view == "attention" else None,
+                tone="bad" if view == "attention" and self.counts[view] else None,
             )
             for view, label in VIEWS.items()
         ]
