@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from uuid import UUID
 
-import sqlalchemy as sa
 from werkzeug.exceptions import NotFound
 
 from dashboard.audit.actions import record
@@ -41,19 +40,12 @@ def retry(run_id: UUID) -> Run:
         raise Refused(_why_not(run.state))
     was = run.state
     session = db.session()
-    session.execute(_FORGET, {"id": run.id})
-    ledger.move(session, run, READY, note="Run again.", actor=require_binding().actor)
+    again = ledger.step(run, READY, note="Run again.", actor=require_binding().actor)
+    ledger.run_again(session, [again])
+    session.refresh(run)
     record(session, "run.retry", subject=("run", run.id, run.name), details={"job_type": run.job_type, "was": was})
     session.commit()
     return run
-
-
-_FORGET = sa.text("""
-UPDATE run SET attempt = 0, not_before = NULL, expires_at = NULL, cancel_requested_at = NULL, result = NULL,
-    error_type = '', error_message = '', error_traceback = '', progress_done = NULL, progress_total = NULL,
-    progress_note = ''
-WHERE id = :id
-""")
 
 
 def _why_not(state: str) -> str:

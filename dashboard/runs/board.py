@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Self
@@ -17,6 +17,7 @@ from dashboard.core.orm import db
 from dashboard.core.paging import cursor
 from dashboard.core.tenancy import current_tenant
 from dashboard.runs.models import Run, RunEvent, RunLog, TenantLoad
+from dashboard.runs.selection import Selection
 from dashboard.runs.states import (
     ACTIVE_STATES,
     ADMITTED,
@@ -34,6 +35,7 @@ from dashboard.runs.states import (
 PAGE = 50
 COUNT_CAP = 1000
 LOG_LINES = 500
+LONGEST_FINGERPRINT = 16
 
 VIEWS: Mapping[str, tuple[str, frozenset[str]]] = {
     "": ("All", frozenset(RUN_STATES)),
@@ -54,6 +56,7 @@ class RunFilter:
     view: str = ""
     text: str = ""
     schedule: UUID | None = None
+    fingerprint: str = ""
     before: UUID | None = None
 
     @classmethod
@@ -64,14 +67,31 @@ class RunFilter:
             view=view if view in VIEWS else "",
             text=args.get("q", "").strip()[:100],
             schedule=cursor(args.get("schedule")),
+            fingerprint=args.get("fingerprint", "").strip()[:LONGEST_FINGERPRINT],
             before=cursor(args.get("before")),
         )
 
     def to_params(self, **changes: Any) -> dict[str, Any]:
         """Return the query of this filter with `changes`; a changed filter starts at the newest row."""
         wanted = replace(self, **{"before": None, **changes})
-        params = {"state": wanted.view, "q": wanted.text, "schedule": wanted.schedule, "before": wanted.before}
+        params = {
+            "state": wanted.view,
+            "q": wanted.text,
+            "schedule": wanted.schedule,
+            "fingerprint": wanted.fingerprint,
+            "before": wanted.before,
+        }
         return {name: str(value) for name, value in params.items() if value}
+
+    def selection(self, ids: Iterable[UUID] = ()) -> Selection:
+        """Return all the runs that match, on whichever page they are; only those among `ids`, if there are any."""
+        return Selection(
+            states=VIEWS[self.view][1],
+            text=self.text,
+            schedule=self.schedule,
+            fingerprint=self.fingerprint,
+            ids=tuple(ids),
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -136,14 +156,8 @@ class RunsBoard:
 
 def runs_board(run_filter: RunFilter, *, page: int = PAGE) -> RunsBoard:
     """Load one page of the bound tenant's runs, newest first."""
-    query = sa.select(Run).options(load_only(*_LIST_COLUMNS)).order_by(Run.id.desc()).limit(page + 1)
-    if run_filter.view:
-        query = query.where(Run.state.in_(VIEWS[run_filter.view][1]))
-    if run_filter.text:
-        pattern = "%" + run_filter.text.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_") + "%"
-        query = query.where(Run.name.ilike(pattern) | Run.job_type.ilike(pattern) | Run.error_message.ilike(pattern))
-    if run_filter.schedule:
-        query = query.where(Run.schedule_id == run_filter.schedule)
+    query = sa.select(Run).options(load_only(*_LIST_COLUMNS)).where(*run_filter.selection().conditions())
+    query = query.order_by(Run.id.desc()).limit(page + 1)
     if run_filter.before:
         query = query.where(Run.id < run_filter.before)
     rows = db.session.scalars(query).all()

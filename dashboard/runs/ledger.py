@@ -198,6 +198,31 @@ WHERE run.id = move.id
 """)
 
 
+def run_again(session: Session, moves: Sequence[Move]) -> None:
+    """Make ended runs ready, with all their attempts before them and no limit on how late they start."""
+    session.execute(_FORGET, {"ids": [move.run_id for move in moves]})
+    move_all(session, moves)
+
+
+_FORGET = sa.text("""
+UPDATE run SET attempt = 0, not_before = NULL, expires_at = NULL, cancel_requested_at = NULL, result = NULL,
+    error_type = '', error_message = '', error_traceback = '', progress_done = NULL, progress_total = NULL,
+    progress_note = ''
+WHERE id = ANY(:ids)
+""")
+
+
+def ask_to_stop(session: Session, running: Sequence[Move], now: datetime) -> None:
+    """Tell the workers of locked runs to stop; the moves go from running to running, with a note for the timeline."""
+    if not running:
+        return
+    ids = [move.run_id for move in running]
+    session.execute(sa.update(Run).where(Run.id.in_(ids)).values(cancel_requested_at=now))
+    session.execute(sa.insert(RunEvent), [_event(move) for move in running])
+    for run_id in ids:
+        moved(session, run_id, RUNNING)
+
+
 def _event(move: Move) -> dict[str, Any]:
     return {
         "tenant_id": move.tenant_id,
@@ -221,22 +246,22 @@ def lock(session: Session, run_id: UUID) -> Run | None:
 
 def move(session: Session, run: Run, new: str, *, reason: str = "", note: str = "", actor: Actor = SYSTEM) -> None:
     """Make one move of a locked run, and show it on the object."""
-    move_all(
-        session,
-        [
-            Move(
-                run_id=run.id,
-                tenant_id=run.tenant_id,
-                attempt=run.attempt,
-                old=run.state,
-                new=new,
-                reason=reason,
-                note=note,
-                actor=actor,
-            )
-        ],
-    )
+    move_all(session, [step(run, new, reason=reason, note=note, actor=actor)])
     session.refresh(run)
+
+
+def step(run: Run, new: str, *, reason: str = "", note: str = "", actor: Actor = SYSTEM) -> Move:
+    """Return the move of a locked run to `new`."""
+    return Move(
+        run_id=run.id,
+        tenant_id=run.tenant_id,
+        attempt=run.attempt,
+        old=run.state,
+        new=new,
+        reason=reason,
+        note=note,
+        actor=actor,
+    )
 
 
 def cancel(session: Session, run: Run, *, note: str, actor: Actor = SYSTEM) -> bool:
@@ -246,17 +271,6 @@ def cancel(session: Session, run: Run, *, note: str, actor: Actor = SYSTEM) -> b
         return True
     if run.state != RUNNING or run.cancel_requested_at is not None:
         return False
-    run.cancel_requested_at = database_now(session)
-    session.add(
-        RunEvent(
-            tenant_id=run.tenant_id,
-            run_id=run.id,
-            state=RUNNING,
-            attempt=run.attempt,
-            note=note,
-            actor_kind=actor.kind,
-            actor_id=actor.id,
-        )
-    )
-    moved(session, run.id, RUNNING)
+    ask_to_stop(session, [step(run, RUNNING, note=note, actor=actor)], database_now(session))
+    session.refresh(run)
     return True

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
@@ -83,7 +84,7 @@ def test_a_run_that_succeeded_has_none(app: Dashboard, acme: Tenant) -> None:
 
 
 def test_runs_whose_worker_died_are_alike_by_their_job_type(app: Dashboard, acme: Tenant) -> None:
-    over = {"lease_until": "2020-01-01T00:00:00Z"}
+    over: dict[str, Any] = {"lease_until": "2020-01-01T00:00:00Z"}
     once = [make_run(app, acme, "running", job_type=key, **over) for key in ("test.a", "test.a", "test.b")]
     with app.app_context(), system_scope("test") as session:
         assert {move.new for move in reaper.reap(session, timedelta())} == {"interrupted"}
