@@ -28,6 +28,7 @@ from worker.lookout import Lookout
 from worker.loops import Loop
 from worker.presence import Presence
 from worker.publishing import BrokerAway, Publisher
+from worker.purging import Purger
 from worker.watchdog import Watchdog
 
 POLL_SECONDS = 1.0
@@ -127,10 +128,11 @@ class DatabaseScheduler(Scheduler):
         dispatching = Loop("dispatcher", self.flask_app, dispatcher.step, rest=DISPATCH_REST_SECONDS)
         reaping = Loop("reaper", self.flask_app, Reaper(settings).step)
         watching = Loop("watchdog", self.flask_app, Watchdog().step)
+        purging = Loop("purger", self.flask_app, Purger().step)
         listener = Listener(settings, {RUNS: dispatching.wake, SCHEDULES: self._awake.set})
         name = f"beat@{socket.gethostname()}"
         presence = Presence(self.flask_app, "beat", name, float(settings.heartbeat_seconds), self._vitals)
-        self._parts = (dispatching, reaping, watching, listener, presence)
+        self._parts = (dispatching, reaping, watching, purging, listener, presence)
         for part in self._parts:
             part.start()
         gc.freeze()  # what is loaded stays: looking through it again and again cost a third of planning

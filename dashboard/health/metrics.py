@@ -7,16 +7,17 @@ from collections.abc import Iterable, Iterator
 import sqlalchemy as sa
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
-from prometheus_client.metrics_core import GaugeMetricFamily, Metric
+from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 from sqlalchemy.orm import Session
 
 from dashboard.core.clock import database_now
 from dashboard.core.orm import system_scope
+from dashboard.emails.models import Delivery
 from dashboard.monitor.fleet import load_fleet
-from dashboard.runs.models import Run, TenantLoad
+from dashboard.runs.models import Artifact, ArtifactChunk, Purge, Run, RunEvent, RunLog, TenantLoad
 from dashboard.runs.states import ACTIVE_STATES, READY
-from dashboard.schedules.models import Schedule
+from dashboard.schedules.models import Occurrence, Schedule
 from dashboard.tenants.models import TenantRecord
 
 
@@ -32,7 +33,16 @@ class Numbers(Collector):
 
     def collect(self) -> Iterator[Metric]:
         with system_scope("metrics") as session:
-            return iter([*_tenants(session), *_runs(session), *_processes(session), *_schedules(session)])
+            return iter(
+                [
+                    *_tenants(session),
+                    *_runs(session),
+                    *_processes(session),
+                    *_schedules(session),
+                    *_retention(session),
+                    *_sizes(session),
+                ]
+            )
 
 
 def _tenants(session: Session) -> Iterable[Metric]:
@@ -97,3 +107,25 @@ def _schedules(session: Session) -> Iterable[Metric]:
         GaugeMetricFamily("stationmaster_schedules_overdue", "Schedules whose time has come and that wait.", overdue),
         GaugeMetricFamily("stationmaster_schedules_overdue_seconds", "How late the latest of them is.", late),
     )
+
+
+def _retention(session: Session) -> Iterable[Metric]:
+    purged = CounterMetricFamily("stationmaster_runs_purged", "Runs deleted because of their age.", labels=["tenant"])
+    query = sa.select(TenantRecord.slug, Purge.deleted).join(Purge, Purge.tenant_id == TenantRecord.id)
+    for slug, deleted in session.execute(query):
+        purged.add_metric([slug], deleted)
+    waits = session.scalar(sa.select(sa.func.now() - sa.func.min(Purge.looked_at)))
+    return purged, GaugeMetricFamily(
+        "stationmaster_purge_silence_seconds",
+        "How long ago the tenant that waits longest was looked through for old runs.",
+        waits.total_seconds() if waits else 0.0,
+    )
+
+
+def _sizes(session: Session) -> Iterable[Metric]:
+    """What grows with history, by PostgreSQL's own books: nothing is counted for it."""
+    size = GaugeMetricFamily("stationmaster_table_bytes", "Size of a table with its indexes.", labels=["table"])
+    for model in (Run, RunEvent, RunLog, Artifact, ArtifactChunk, Delivery, Occurrence):
+        name = model.__tablename__
+        size.add_metric([name], session.scalar(sa.select(sa.func.pg_total_relation_size(name))) or 0)
+    return [size]

@@ -12,9 +12,9 @@ from werkzeug.exceptions import NotFound
 
 from dashboard.core.console import CommandGroup, Row, json_option, print_done, print_record, print_rows
 from dashboard.core.errors import Refused
-from dashboard.core.orm import db
+from dashboard.core.orm import db, system_scope
 from dashboard.core.tenancy import current_tenant
-from dashboard.runs import actions
+from dashboard.runs import actions, retention
 from dashboard.runs.board import run_page
 from dashboard.runs.models import Run
 from dashboard.runs.states import RUN_STATES
@@ -82,6 +82,33 @@ def cancel(run_id: UUID, as_json: bool) -> None:
         f"{run.name} is cancelled." if run.finished_at else f"{run.name} was asked to stop, and does at its next step."
     )
     print_done(done, _summary(run), as_json=as_json)
+
+
+@runs.command()
+@click.option("--tenant", "slug", metavar="SLUG", help="Only this tenant's runs.")
+@click.option("--dry-run", is_flag=True, help="Only count them.")
+@json_option
+def purge(slug: str | None, dry_run: bool, as_json: bool) -> None:
+    """Delete runs that ended longer ago than their tenant keeps them, as beat does by itself."""
+    with system_scope("flask runs purge") as session:
+        kept = retention.kept_by(session, slug)
+    if slug and not kept:
+        raise Refused(f"There is no tenant {slug!r}. List them: flask tenants list")
+    rows = [_purged(each, dry_run=dry_run) for each in kept]
+    print_rows(rows, as_json=as_json, empty="There are no tenants.")
+
+
+def _purged(kept: retention.Kept, *, dry_run: bool) -> Row:
+    """Delete a tenant's old runs, or count them; many short transactions, as nobody may wait for one."""
+    numbers: Row = {"tenant": kept.slug, "kept_days": kept.days}
+    if dry_run:
+        with system_scope("flask runs purge --dry-run") as session:
+            return {**numbers, "would_delete": sum(retention.count_old(session, kept).values())}
+    deleted, sweep = 0, retention.Sweep(kept)
+    while not sweep.is_done:
+        with system_scope("flask runs purge") as session:
+            deleted += sweep.step(session)
+    return {**numbers, "deleted": deleted}
 
 
 @contextmanager

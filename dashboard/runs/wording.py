@@ -9,6 +9,7 @@ from flask import Flask
 
 from dashboard.core.templating import display_zone
 from dashboard.runs.models import RunLog
+from dashboard.runs.retention import last_purge
 
 REASONS = {
     "overlap": "The run before it was still going.",
@@ -27,7 +28,8 @@ REASONS = {
 
 
 def init_app(app: Flask) -> None:
-    """Add the filters."""
+    """Add the filters, and what the settings say of old runs."""
+    app.jinja_env.globals.update(last_purge=last_purge)
     app.jinja_env.filters.update(short_id=short_id, reason_words=reason_words, log_text=log_text)
 
 

@@ -134,6 +134,8 @@ def test_numbers_tell_what_waits_runs_and_lives(
     assert samples["stationmaster_processes_alive", "beat"] == 1
     assert samples["stationmaster_slots", "free"] == 3
     assert samples["stationmaster_schedules_overdue",] == 0
+    assert samples["stationmaster_purge_silence_seconds",] == 0
+    assert samples["stationmaster_table_bytes", "run"] > 0
 
 
 def test_the_doctor_is_content_with_a_whole_system(app: Dashboard) -> None:
