@@ -10,13 +10,16 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from tests.benchmarks import recurrence, scheduler
+from tests.benchmarks import recurrence, scheduler, work
 from tests.benchmarks.arena import Arena, Sizes, arena
 from tests.benchmarks.rows import Row, table
 
 SUITES: dict[str, Callable[[Arena], Iterator[Row]]] = {
     scheduler.SUITE: scheduler.measure,
     recurrence.SUITE: recurrence.measure,
+    work.THROUGHPUT: work.throughput,
+    work.LATENCY: work.latency,
+    work.CONTEXT: work.context,
 }
 
 

@@ -41,11 +41,16 @@ class Sizes:
     edits: int = 5
     rounds: int = 3
     budget: float = 10.0
+    jobs: int = 3000
+    pings: int = 200
+    messages: int = 2000
     alone: bool = False
 
     @classmethod
     def quick(cls) -> Sizes:
-        return cls(schedules=200, due=50, edited=50, ticks=20, edits=1, rounds=1, budget=1.0)
+        return cls(
+            schedules=200, due=50, edited=50, ticks=20, edits=1, rounds=1, budget=1.0, jobs=50, pings=5, messages=50
+        )
 
 
 @dataclass(slots=True)
@@ -60,18 +65,28 @@ class Arena:
 
     def why_not(self, name: str) -> str:
         """Return why a peer does not compete; empty if it does."""
-        return "left out" if self.sizes.alone else installed(name).problem
+        return "left out" if self.sizes.alone else installed(environment_of(name)).problem
 
     @contextmanager
-    def place(self, name: str, schedules: int) -> Iterator[Place]:
-        """Give contestant `name` an empty database and an empty broker, and take them away afterwards."""
+    def place(self, name: str, schedules: int = 0, program: str = "") -> Iterator[Place]:
+        """Give contestant `name` an empty database and an empty broker, and take them away afterwards.
+
+        Its `program` has its name unless told otherwise; what follows a + in the name is how it is set up.
+        """
         self._places += 1
         database = f"bench_{self._places}"
         self.postgres.address.create_database(database)
         redis.Redis.from_url(self.valkey.url()).flushall()
         folder = Path(tempfile.mkdtemp(dir=self.folder))
         try:
-            yield Place(arena=self, name=name, database=database, folder=folder, schedules=schedules)
+            yield Place(
+                arena=self,
+                name=name,
+                program=program or environment_of(name).replace("-", "_"),
+                database=database,
+                folder=folder,
+                schedules=schedules,
+            )
         finally:
             self.postgres.address.drop_database(database)
             shutil.rmtree(folder, ignore_errors=True)
@@ -83,6 +98,7 @@ class Place:
 
     arena: Arena
     name: str
+    program: str
     database: str
     folder: Path
     schedules: int
@@ -116,10 +132,9 @@ class Place:
             process.communicate()
 
     def _start(self, stage: str) -> subprocess.Popen[str]:
-        program = f"tests.benchmarks.programs.{self.name.replace('-', '_')}"
-        python = sys.executable if self.name == OURS else str(installed(self.name).python)
+        python = sys.executable if self.name == OURS else str(installed(environment_of(self.name)).python)
         return subprocess.Popen(
-            [python, "-m", program, stage, json.dumps(asdict(self._task()))],
+            [python, "-m", f"tests.benchmarks.programs.{self.program}", stage, json.dumps(asdict(self._task()))],
             cwd=self.folder,
             env=self._environment(),
             stdin=subprocess.DEVNULL,
@@ -136,6 +151,10 @@ class Place:
             ticks=sizes.ticks,
             edits=sizes.edits,
             budget=sizes.budget,
+            jobs=sizes.jobs,
+            pings=sizes.pings,
+            messages=sizes.messages,
+            variant=self.name.partition("+")[2],
             database_url=self.arena.postgres.url("owner", self.database),
             redis_url=self.arena.valkey.url(),
             folder=str(self.folder),
@@ -158,6 +177,11 @@ class Place:
             "LOG_LEVEL": "WARNING",
             "PLUGINS": "tests.benchmarks.programs.noop",
         }
+
+
+def environment_of(name: str) -> str:
+    """Return the environment of a contestant: several of them, set up in different ways, share one."""
+    return name.partition("+")[0]
 
 
 @contextmanager

@@ -88,7 +88,7 @@ def rounded(value: float) -> float:
 
 
 def _ratio(row: Row, value: Value) -> str:
-    if isinstance(value, str) or not value or not row.ours:
+    if isinstance(value, str) or value <= 0 or row.ours <= 0:
         return ""
     times = value / row.ours if row.case.better == "lower" else row.ours / value
     return f"   ours is {times:,.1f} × as good"

@@ -10,6 +10,7 @@ import statistics
 import sys
 import time
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,13 +22,20 @@ ARRIVAL_SECONDS = 30.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Task:
-    """What to do: `schedules` in all, of which `due` become due; seconds of `budget` for each measure."""
+    """What to do: `schedules` in all, of which `due` become due; seconds of `budget` for each measure.
+
+    `jobs`, `pings` and `messages` are the work of job systems; `variant` says how a contestant is set up.
+    """
 
     schedules: int
     due: int
     ticks: int
     edits: int
     budget: float
+    jobs: int
+    pings: int
+    messages: int
+    variant: str
     database_url: str
     redis_url: str
     folder: str
@@ -147,5 +155,16 @@ def serve(contestant: Contestant) -> dict[str, float]:
 def compete(kind: type[Contestant]) -> None:
     """Do the stage that the command line names and print the answer."""
     stages = {"seed": seed, "run": run, "start": start, "serve": serve, "edits": edits}
+    stage, task = asked()
+    answer(stages[stage](kind(task)))
+
+
+def asked() -> tuple[str, Task]:
+    """Return the stage that the command line names, and what to do in it."""
     stage, task = sys.argv[1:]
-    print(ANSWER + json.dumps(stages[stage](kind(Task(**json.loads(task))))), flush=True)
+    return stage, Task(**json.loads(task))
+
+
+def answer(figures: Mapping[str, float]) -> None:
+    """Print the figures as the arena reads them."""
+    print(ANSWER + json.dumps(figures), flush=True)

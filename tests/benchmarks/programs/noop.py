@@ -1,13 +1,18 @@
-"""The job type of the benchmarks: it does nothing."""
+"""The jobs of the benchmarks: they do nothing, or note when they began."""
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
+import redis
+from celery import current_app, shared_task
 from pydantic import BaseModel
 
 from dashboard.jobs.context import RunContext
 from dashboard.jobs.registry import JobType
+
+BEGAN = "bench:began"
 
 
 class Noop(JobType):
@@ -23,3 +28,23 @@ class Noop(JobType):
 
     def run(self, ctx: RunContext, params: Any) -> None:
         """Do nothing."""
+
+
+class Note(JobType):
+    """Note when it began."""
+
+    key = "bench.note"
+    label = "Note"
+
+    class Params(BaseModel):
+        """Nothing to say."""
+
+    def run(self, ctx: RunContext, params: Any) -> None:
+        """Note when it began, where whoever waits for it can see it."""
+        began = time.time()
+        redis.Redis.from_url(current_app.conf.broker_url).rpush(BEGAN, began)
+
+
+@shared_task(name="empty")
+def empty(is_last: bool) -> None:
+    """Do nothing, as a plain task of a plugin."""
