@@ -18,6 +18,8 @@ APP_TABLES: dict[str, str] = {
     "schedule": EDIT,
     "schedule_revision": ADD,
     "backfill": EDIT,
+    "holiday_calendar": ALL,
+    "blackout": ALL,
     "occurrence": EDIT,
     "run": EDIT,
     "run_event": ADD,

@@ -29,7 +29,8 @@ MISSED = "reason IN ('missed_window', 'coalesced', 'invalid') OR lateness_ms >= 
 class Schedule(Identified, Created, TenantOwned, Base):
     """A rule: a job type, its parameters, when it fires, and what to do when that goes wrong.
 
-    `next_at` is the next nominal instant and `cursor` the last one handled, both UTC. Durations are seconds.
+    `next_at` is the next nominal instant and `cursor` the last one handled, both UTC. Durations are seconds. `days_off`
+    is what its holiday calendars say (see `holidays`): a copy, so that when it fires stays a function of its row.
     """
 
     __tablename__ = "schedule"
@@ -64,6 +65,8 @@ class Schedule(Identified, Created, TenantOwned, Base):
     end_at: Mapped[datetime | None] = mapped_column(timestamp)
     skip_dates: Mapped[list[date]] = mapped_column(ARRAY(sa.Date), server_default="{}")
     extra_dates: Mapped[list[date]] = mapped_column(ARRAY(sa.Date), server_default="{}")
+    holiday_calendars: Mapped[list[UUID]] = mapped_column(ARRAY(sa.Uuid), server_default="{}")
+    days_off: Mapped[list[str]] = mapped_column(ARRAY(sa.Text), server_default="{}")
     runs_left: Mapped[int | None]
     jitter_seconds: Mapped[int] = mapped_column(server_default="0")
 
@@ -187,3 +190,36 @@ class Backfill(Identified, Created, TenantOwned, Base):
     total: Mapped[int]
     created_by_id: Mapped[UUID | None] = mapped_column(sa.ForeignKey("user_account.id", ondelete="SET NULL"))
     stopped_at: Mapped[datetime | None] = mapped_column(timestamp)
+
+
+class HolidayCalendar(Identified, Created, TenantOwned, Base):
+    """Days on which the schedules that name it do not fire: a country's (`place`, like "DE-BY") and own ones (`days`)."""
+
+    __tablename__ = "holiday_calendar"
+    __table_args__ = (sa.UniqueConstraint("tenant_id", "name"),)
+
+    name: Mapped[str]
+    rev: Mapped[int] = mapped_column(server_default="1")
+    place: Mapped[str] = mapped_column(server_default="")
+    days: Mapped[list[str]] = mapped_column(ARRAY(sa.Text), server_default="{}")
+    updated_at: Mapped[datetime] = mapped_column(timestamp, server_default=sa.func.now(), onupdate=sa.func.now())
+
+    @property
+    def days_off(self) -> list[str]:
+        """All it says, as `holidays.DaysOff` reads it."""
+        return [*([self.place] if self.place else []), *self.days]
+
+
+class Blackout(Identified, Created, TenantOwned, Base):
+    """A window of time, [start_at, end_at), in which nothing of the tenant is planned."""
+
+    __tablename__ = "blackout"
+    __table_args__ = (
+        sa.CheckConstraint("end_at > start_at", name="ends_after_it_starts"),
+        sa.Index("ix_blackout_tenant_id_end_at", "tenant_id", "end_at"),
+    )
+
+    name: Mapped[str]
+    rev: Mapped[int] = mapped_column(server_default="1")
+    start_at: Mapped[datetime] = mapped_column(timestamp)
+    end_at: Mapped[datetime] = mapped_column(timestamp)

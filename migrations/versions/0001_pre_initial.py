@@ -29,6 +29,8 @@ WALLS = {
             "schedule",
             "schedule_revision",
             "backfill",
+            "holiday_calendar",
+            "blackout",
             "occurrence",
             "run",
             "run_event",
@@ -190,6 +192,8 @@ def upgrade() -> None:
         sa.Column("end_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("skip_dates", postgresql.ARRAY(sa.Date()), server_default="{}", nullable=False),
         sa.Column("extra_dates", postgresql.ARRAY(sa.Date()), server_default="{}", nullable=False),
+        sa.Column("holiday_calendars", postgresql.ARRAY(sa.Uuid()), server_default="{}", nullable=False),
+        sa.Column("days_off", postgresql.ARRAY(sa.Text()), server_default="{}", nullable=False),
         sa.Column("runs_left", sa.Integer(), nullable=True),
         sa.Column("jitter_seconds", sa.Integer(), server_default="0", nullable=False),
         sa.Column("catchup", sa.String(), server_default="latest", nullable=False),
@@ -328,6 +332,36 @@ def upgrade() -> None:
         ),
         sa.PrimaryKeyConstraint("tenant_id", "key", name=op.f("pk_tenant_setting")),
     )
+    op.create_table(
+        "holiday_calendar",
+        sa.Column("name", sa.String(), nullable=False),
+        sa.Column("rev", sa.Integer(), server_default="1", nullable=False),
+        sa.Column("place", sa.String(), server_default="", nullable=False),
+        sa.Column("days", postgresql.ARRAY(sa.Text()), server_default="{}", nullable=False),
+        sa.Column("updated_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
+        sa.Column("id", sa.Uuid(), nullable=False),
+        sa.Column("created_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
+        sa.Column("tenant_id", sa.Uuid(), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["tenant_id"], ["tenant.id"], name=op.f("fk_holiday_calendar_tenant_id"), ondelete="CASCADE"
+        ),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_holiday_calendar")),
+        sa.UniqueConstraint("tenant_id", "name", name=op.f("uq_holiday_calendar_tenant_id_name")),
+    )
+    op.create_table(
+        "blackout",
+        sa.Column("name", sa.String(), nullable=False),
+        sa.Column("rev", sa.Integer(), server_default="1", nullable=False),
+        sa.Column("start_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("end_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("id", sa.Uuid(), nullable=False),
+        sa.Column("created_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
+        sa.Column("tenant_id", sa.Uuid(), nullable=False),
+        sa.CheckConstraint("end_at > start_at", name=op.f("ck_blackout_ends_after_it_starts")),
+        sa.ForeignKeyConstraint(["tenant_id"], ["tenant.id"], name=op.f("fk_blackout_tenant_id"), ondelete="CASCADE"),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_blackout")),
+    )
+    op.create_index("ix_blackout_tenant_id_end_at", "blackout", ["tenant_id", "end_at"], unique=False)
     op.create_table(
         "web_session",
         sa.Column("token_hash", sa.LargeBinary(), nullable=False),
@@ -751,6 +785,9 @@ def downgrade() -> None:
     op.drop_index("ix_web_session_user_id", table_name="web_session")
     op.drop_index("ix_web_session_expires_at", table_name="web_session")
     op.drop_table("web_session")
+    op.drop_index("ix_blackout_tenant_id_end_at", table_name="blackout")
+    op.drop_table("blackout")
+    op.drop_table("holiday_calendar")
     op.drop_table("tenant_setting")
     op.drop_index("ix_tenant_root_tenant_id", table_name="tenant_root")
     op.drop_table("tenant_root")
