@@ -22,6 +22,7 @@ from dashboard.runs.dispatcher import Pace, admit, hand_back
 from dashboard.runs.ledger import Move
 from dashboard.runs.load import RUNS, SCHEDULES, reconcile
 from dashboard.schedules.planner import plan
+from worker.bulk import BulkWork
 from worker.context import TenantCelery
 from worker.listening import Listener
 from worker.lookout import Lookout
@@ -128,11 +129,12 @@ class DatabaseScheduler(Scheduler):
         dispatching = Loop("dispatcher", self.flask_app, dispatcher.step, rest=DISPATCH_REST_SECONDS)
         reaping = Loop("reaper", self.flask_app, Reaper(settings).step)
         watching = Loop("watchdog", self.flask_app, Watchdog().step)
+        bulk = Loop("bulk work", self.flask_app, BulkWork().step)
         purging = Loop("purger", self.flask_app, Purger().step)
         listener = Listener(settings, {RUNS: dispatching.wake, SCHEDULES: self._awake.set})
         name = f"beat@{socket.gethostname()}"
         presence = Presence(self.flask_app, "beat", name, float(settings.heartbeat_seconds), self._vitals)
-        self._parts = (dispatching, reaping, watching, purging, listener, presence)
+        self._parts = (dispatching, reaping, watching, bulk, purging, listener, presence)
         for part in self._parts:
             part.start()
         gc.freeze()  # what is loaded stays: looking through it again and again cost a third of planning

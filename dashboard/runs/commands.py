@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from typing import Any
 from uuid import UUID
 
 import click
@@ -12,11 +13,13 @@ from werkzeug.exceptions import NotFound
 
 from dashboard.core.console import CommandGroup, Row, json_option, print_done, print_record, print_rows
 from dashboard.core.errors import Refused
+from dashboard.core.formats import plural
 from dashboard.core.orm import db, system_scope
 from dashboard.core.tenancy import current_tenant
-from dashboard.runs import actions, retention
+from dashboard.runs import actions, bulk, retention
 from dashboard.runs.board import run_page
 from dashboard.runs.models import Run
+from dashboard.runs.selection import Selection
 from dashboard.runs.states import RUN_STATES
 from dashboard.tenants.commands import tenant_option
 
@@ -59,29 +62,85 @@ def show(run_id: UUID, as_json: bool) -> None:
             print_rows(rows, as_json=False, empty="")
 
 
+def bulk_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command that acts on one run the options that choose many."""
+    options = (
+        click.argument("run_id", type=click.UUID, required=False),
+        click.option("--state", "states", type=click.Choice(RUN_STATES), multiple=True, help="All in this state."),
+        click.option("--fingerprint", default="", help="All that failed alike."),
+        click.option("--schedule", type=click.UUID, help="All of the schedule with this id."),
+        click.option("--text", default="", help="All with this in their name, job type or error."),
+        click.option("--dry-run", is_flag=True, help="Only count them."),
+        tenant_option,
+        json_option,
+    )
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
 @runs.command()
-@click.argument("run_id", type=click.UUID)
-@tenant_option
-@json_option
-def retry(run_id: UUID, as_json: bool) -> None:
-    """Run a failed run again, with all its attempts before it."""
+@bulk_options
+def retry(run_id: UUID | None, as_json: bool, **chosen: Any) -> None:
+    """Run a failed run again, or all that the options choose, with all their attempts before them."""
+    if run_id is None:
+        _do_to_all("retry", as_json=as_json, **chosen)
+        return
+    _refuse_both(chosen)
     with _known(run_id):
         run = actions.retry(run_id)
     print_done(f"{run.name} will run again as soon as a worker is free.", _summary(run), as_json=as_json)
 
 
 @runs.command()
-@click.argument("run_id", type=click.UUID)
-@tenant_option
-@json_option
-def cancel(run_id: UUID, as_json: bool) -> None:
-    """Stop a run: at once if it waits, at its next step if it works."""
+@bulk_options
+def cancel(run_id: UUID | None, as_json: bool, **chosen: Any) -> None:
+    """Stop a run, or all that the options choose: at once if it waits, at its next step if it works."""
+    if run_id is None:
+        _do_to_all("cancel", as_json=as_json, **chosen)
+        return
+    _refuse_both(chosen)
     with _known(run_id):
         run = actions.cancel(run_id)
     done = (
         f"{run.name} is cancelled." if run.finished_at else f"{run.name} was asked to stop, and does at its next step."
     )
     print_done(done, _summary(run), as_json=as_json)
+
+
+def _refuse_both(chosen: Mapping[str, Any]) -> None:
+    if any(chosen.values()):
+        raise click.UsageError("Name one run, or choose many with options; not both.")
+
+
+def _do_to_all(
+    kind: bulk.Kind,
+    *,
+    states: tuple[str, ...],
+    fingerprint: str,
+    schedule: UUID | None,
+    text: str,
+    dry_run: bool,
+    as_json: bool,
+) -> None:
+    """Do it here to the end, whether beat lives or not; it helps if it does."""
+    if not (states or fingerprint or schedule or text):
+        raise click.UsageError("Name a run, or choose many with --state, --fingerprint, --schedule or --text.")
+    chosen = frozenset(states or RUN_STATES)
+    selection = Selection(states=chosen, fingerprint=fingerprint, schedule=schedule, text=text)
+    if dry_run:
+        counts = bulk.estimate(kind, selection)
+        would = f"would {'run again' if kind == 'retry' else 'be cancelled'}"
+        sentence = f"{plural(sum(counts.values()), 'run')} {would}."
+        print_done(sentence, {"would": kind, "runs": sum(counts.values()), **counts}, as_json=as_json)
+        return
+    begun = bulk.start(kind, selection)
+    while begun.finished_at is None:
+        bulk.advance(db.session(), begun.id)
+        db.session.commit()
+        db.session.refresh(begun)
+    done = f"{plural(begun.done, 'run')} {'will run again' if kind == 'retry' else 'cancelled'}."
+    print_done(done, {"did": kind, "runs": begun.done, "bulk_id": begun.id}, as_json=as_json)
 
 
 @runs.command()

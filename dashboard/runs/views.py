@@ -5,14 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable
 from uuid import UUID
 
-from flask import Blueprint, abort, flash, request, url_for
+from flask import Blueprint, abort, current_app, flash, render_template, request, url_for
 from flask.typing import ResponseReturnValue
+from werkzeug.datastructures import MultiDict
 
 from dashboard.accounts.access import Action, requires
 from dashboard.core.clock import utc_now
 from dashboard.core.errors import Refused
-from dashboard.core.htmx import Live, fragment_or_page, see_other, unchanged
-from dashboard.runs import actions
+from dashboard.core.formats import plural
+from dashboard.core.htmx import Live, fragment_or_page, see_other, uncached, unchanged
+from dashboard.core.paging import cursor
+from dashboard.runs import actions, bulk
 from dashboard.runs.board import RunFilter, duration_of, panel_version, run_page, runs_board
 from dashboard.runs.models import Run
 
@@ -29,7 +32,13 @@ def index() -> ResponseReturnValue:
     board = runs_board(RunFilter.from_args(request.args))
     live = Live.of(active=board.has_active, tag=tag)
     return fragment_or_page(
-        "runs/index.html", "runs/_panel.html", tag=tag, board=board, live=live, duration_of=_duration()
+        "runs/index.html",
+        "runs/_panel.html",
+        tag=tag,
+        board=board,
+        live=live,
+        bulks=bulk.unfinished(),
+        duration_of=_duration(),
     )
 
 
@@ -67,6 +76,98 @@ def retry(run_id: UUID) -> ResponseReturnValue:
     except Refused as refusal:
         flash(str(refusal), "warn")
     return see_other(url_for("runs.show", run_id=run_id))
+
+
+@bp.get("/bulk-retries/new")
+@requires(Action.RETRY_RUN)
+def new_bulk_retry() -> ResponseReturnValue:
+    """Say how many failed runs match, before they run again."""
+    return _bulk_question("retry")
+
+
+@bp.post("/bulk-retries")
+@requires(Action.RETRY_RUN)
+def bulk_retry() -> ResponseReturnValue:
+    """Run all failed runs again that match."""
+    return _begin_bulk("retry")
+
+
+@bp.get("/bulk-cancellations/new")
+@requires(Action.CANCEL_RUN)
+def new_bulk_cancel() -> ResponseReturnValue:
+    """Say how many runs match that wait or run, before they are cancelled."""
+    return _bulk_question("cancel")
+
+
+@bp.post("/bulk-cancellations")
+@requires(Action.CANCEL_RUN)
+def bulk_cancel() -> ResponseReturnValue:
+    """Cancel all runs that match."""
+    return _begin_bulk("cancel")
+
+
+@bp.get("/bulk/<uuid:bulk_id>")
+@requires(Action.VIEW)
+def show_bulk(bulk_id: UUID) -> ResponseReturnValue:
+    """How far a bulk action is; htmx polls the same address until it has ended."""
+    found = bulk.get(bulk_id) or abort(404)
+    tag = f"{found.done}{'.' if found.finished_at else ''}"
+    if response := unchanged(tag):
+        return response
+    live = Live.of(active=True, final=found.finished_at is not None, tag=tag)
+    return fragment_or_page("runs/bulk.html", "runs/_bulk.html", tag=tag, bulk=found, live=live)
+
+
+@bp.post("/bulk/<uuid:bulk_id>/stops")
+@requires(Action.CANCEL_RUN)
+def stop_bulk(bulk_id: UUID) -> ResponseReturnValue:
+    """Let it go no further."""
+    try:
+        stopped = bulk.stop(bulk_id) or abort(404)
+        flash(f"Stopped after {plural(stopped.done, 'run')}. What is done stays done.", "ok")
+    except Refused as refusal:
+        flash(str(refusal), "warn")
+    return see_other(url_for("runs.show_bulk", bulk_id=bulk_id))
+
+
+def _bulk_question(kind: bulk.Kind) -> ResponseReturnValue:
+    """Render what would be done, with the choice as hidden fields."""
+    chosen, ids = _chosen(request.args)
+    if "ticked" in request.args and not ids:
+        flash("Tick the runs first.", "warn")
+        return see_other(url_for("runs.index", **chosen.to_params()))
+    selection = chosen.selection(ids)
+    page = render_template(
+        "runs/bulk_new.html",
+        kind=kind,
+        counts=bulk.estimate(kind, selection),
+        most=bulk.MOST_COUNTED,
+        sample=bulk.newest(kind, selection),
+        nothing=bulk.NOTHING[kind],
+        chosen=chosen,
+        ids=ids,
+    )
+    return uncached(current_app.make_response(page))
+
+
+def _begin_bulk(kind: bulk.Kind) -> ResponseReturnValue:
+    chosen, ids = _chosen(request.form)
+    back = url_for("runs.index", **chosen.to_params(view=""))
+    try:
+        begun = bulk.start(kind, chosen.selection(ids))
+    except Refused as refusal:
+        flash(str(refusal), "warn")
+        return see_other(back)
+    if begun.finished_at is None:
+        return see_other(url_for("runs.show_bulk", bulk_id=begun.id))
+    done = plural(begun.done, "run")
+    flash(f"{done} will run again as workers get free." if kind == "retry" else f"Cancelled {done}.", "ok")
+    return see_other(back)
+
+
+def _chosen(fields: MultiDict[str, str]) -> tuple[RunFilter, tuple[UUID, ...]]:
+    """Read the filter of the list, and the ids of the rows that were ticked, if any were."""
+    return RunFilter.from_args(fields), tuple(filter(None, map(cursor, fields.getlist("id"))))
 
 
 def _duration() -> Callable[[Run], float | None]:

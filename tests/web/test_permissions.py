@@ -17,6 +17,7 @@ from dashboard.app import Dashboard
 from dashboard.core.clock import database_now
 from dashboard.core.orm import Base, system_scope
 from dashboard.core.tenancy import Tenant
+from dashboard.runs.models import BulkAction
 from dashboard.schedules.models import Backfill
 from tests.factories.people import People
 from tests.factories.runs import make_run
@@ -54,12 +55,14 @@ def foreign(app: Dashboard, globex: Tenant, people: People) -> dict[str, UUID]:
         backfill = Backfill(
             tenant_id=globex.id, schedule_id=schedule.id, start_at=now, end_at=now, mode="missing", total=1
         )
-        session.add_all([invitation, backfill])
+        bulk = BulkAction(tenant_id=globex.id, action="retry", filter={"states": ["failed"]}, estimate=1)
+        session.add_all([invitation, backfill, bulk])
         session.flush()
     return {
         "run_id": make_run(app, globex).id,
         "schedule_id": schedule.id,
         "backfill_id": backfill.id,
+        "bulk_id": bulk.id,
         "user_id": people.mallory,
         "session_id": session_id,
         "invitation_id": invitation.id,
