@@ -79,6 +79,11 @@ def zone_label(moment: datetime) -> str:
     return f"UTC{name}" if name[0] in "+-" else name
 
 
+def place(zone: str) -> str:
+    """Name a time zone by its place alone: New York for America/New_York."""
+    return zone.rpartition("/")[2].replace("_", " ")
+
+
 def full_moment(moment: datetime) -> str:
     """Write a moment so that nothing is left to guess: Wednesday 25 November 2026, 09:14:03 GMT (Europe/London)."""
     return f"{moment:%A} {moment.day} {moment:%B %Y, %H:%M:%S} {zone_label(moment)} ({_zone_name(moment.tzinfo)})"

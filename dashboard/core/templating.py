@@ -20,6 +20,9 @@ from dashboard.core.vocabulary import state_word
 ZONE_COOKIE = "zone"
 """The viewer's choice of zone, written by app.js; empty or absent means the tenant's."""
 
+BROWSER_ZONE_COOKIE = "browser-zone"
+"""The zone that the viewer's machine is set to, written by theme.js; absent without JavaScript."""
+
 HTMX_CONFIG = {
     "extensions": "ptag",
     "history": "reload",
@@ -60,6 +63,7 @@ def register(app: Flask) -> None:
         percent=formats.percent,
         filesize=formats.filesize,
         plural=formats.plural,
+        place=formats.place,
     )
     app.jinja_env.globals.update(
         bar_shapes=bar_shapes, htmx_config=HTMX_CONFIG, state_word=state_word, stylesheets=stylesheets
@@ -108,6 +112,12 @@ def display_zone() -> ZoneInfo:
     """Return the zone that times are shown in: the viewer's choice, else the tenant's, else UTC."""
     chosen = request.cookies.get(ZONE_COOKIE, "") if has_request_context() else ""
     return ZoneInfo(chosen if chosen in zone_names() else current_app.config.get("TIMEZONE", "UTC"))
+
+
+def browser_zone() -> ZoneInfo | None:
+    """Return the zone that the viewer's machine is set to, or None if the browser does not say."""
+    named = request.cookies.get(BROWSER_ZONE_COOKIE, "")
+    return ZoneInfo(named) if named in zone_names() else None
 
 
 def bar_shapes(values: Sequence[float]) -> list[BarShape]:

@@ -9,6 +9,7 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import sqlalchemy as sa
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from dashboard.audit.actions import record
@@ -83,24 +84,43 @@ TIMING = frozenset(
 """Fields whose change moves the next fire."""
 
 
-def create(draft: ScheduleDraft) -> Schedule:
-    """Save a new schedule and wake the planner. Raises InvalidInput naming each field to mend."""
+def create(draft: ScheduleDraft, *, schedule_id: UUID | None = None) -> Schedule:
+    """Save a new schedule and wake the planner. Raises InvalidInput naming each field to mend.
+
+    A second call with the same `schedule_id` and draft, such as of a double click, returns the same schedule.
+    """
     session = db.session
-    now = database_now(session())
+    known = _saved_before(schedule_id, draft)
+    if known is not None:
+        return known
+    schedule = _new(draft, None if schedule_id and session.get(Schedule, schedule_id) else schedule_id)
+    try:
+        session.flush()
+    except IntegrityError:  # somebody took the id meanwhile: the other click, or nobody that we may see
+        session.rollback()
+        return create(draft, schedule_id=schedule_id if _saved_before(schedule_id, draft) else None)
+    _keep_revision(schedule)
+    _commit(session(), "schedule.create", schedule)
+    return schedule
+
+
+def _saved_before(schedule_id: UUID | None, draft: ScheduleDraft) -> Schedule | None:
+    known = db.session.get(Schedule, schedule_id) if schedule_id else None
+    return known if known is not None and not _against_stored(known, draft) else None
+
+
+def _new(draft: ScheduleDraft, schedule_id: UUID | None) -> Schedule:
     binding = require_binding()
     schedule = Schedule(
-        id=new_id(),
+        id=schedule_id or new_id(),
         tenant_id=binding.tenant.id,
         owner_id=binding.actor.id if binding.actor.kind == "user" else None,
         context_root_id=binding.root.id,
         context_locale=binding.locale,
         rev=1,
     )
-    _apply(schedule, draft, now)
-    session.add(schedule)
-    session.flush()
-    _keep_revision(schedule)
-    _commit(session(), "schedule.create", schedule)
+    _apply(schedule, draft, database_now(db.session()))
+    db.session.add(schedule)
     return schedule
 
 

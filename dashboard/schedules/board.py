@@ -17,20 +17,20 @@ from dashboard.accounts.models import User
 from dashboard.core.clock import utc_now
 from dashboard.core.orm import db
 from dashboard.core.paging import cursor
+from dashboard.core.templating import browser_zone
 from dashboard.core.tenancy import require_binding
 from dashboard.runs.board import Tab
 from dashboard.runs.models import Run
 from dashboard.schedules.actions import recurrence
 from dashboard.schedules.backfills import Progress, backfills_of
 from dashboard.schedules.models import Occurrence, Schedule, ScheduleRevision
-from dashboard.schedules.notes import ClockChange
-from dashboard.schedules.recurrence import Fire, Recurrence, RecurrenceError, clock_changes
+from dashboard.schedules.previews import Preview, Wanted, foresee
+from dashboard.schedules.recurrence import Recurrence, RecurrenceError
 from dashboard.schedules.revisions import Change, changes
 from dashboard.schedules.single_fires import decided_ahead
 
 PAGE = 50
 LAST_OUTCOMES = 10
-FIRES = 10
 COMPARED = timedelta(days=30)
 MOST_COMPARED = 5000
 HISTORY = 30
@@ -173,16 +173,6 @@ def last_outcomes(schedule_ids: Sequence[UUID]) -> Mapping[UUID, list[str]]:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Preview:
-    """What a rule means: in words, its next fires, and the next changes of the clock."""
-
-    words: str
-    crons: Sequence[str]
-    fires: Sequence[Fire]
-    changes: Sequence[ClockChange]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class SchedulePage:
     """A schedule with what it will do, what it did, and who answers for it."""
 
@@ -230,18 +220,13 @@ def _preview_of(schedule: Schedule) -> Preview | None:
         rule = recurrence(schedule)
     except RecurrenceError:
         return None
-    return preview(rule, fires=schedule.archived_at is None and schedule.runs_left != 0)
-
-
-def preview(rule: Recurrence, *, fires: bool = True) -> Preview:
-    """Ask the function that fires for the next fires, and the clock for its next changes."""
-    now = utc_now()
-    return Preview(
-        words=rule.explain(),
-        crons=rule.crons if rule.kind == "cron" else (),
-        fires=rule.preview(now, FIRES) if fires else (),
-        changes=clock_changes(rule.timezone, now, 2),
+    wanted = Wanted(
+        schedule_id=schedule.id,
+        job_type=schedule.job_type,
+        jitter=timedelta(seconds=schedule.jitter_seconds),
+        runs_left=0 if schedule.archived_at else schedule.runs_left,
     )
+    return foresee(rule, wanted, browser_zone())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

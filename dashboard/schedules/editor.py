@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
@@ -11,17 +14,19 @@ from flask.typing import ResponseReturnValue
 from dashboard.accounts.access import Action, requires
 from dashboard.core.clock import database_now, utc_now, zone_names
 from dashboard.core.errors import InvalidInput, Refused
-from dashboard.core.htmx import fragment_or_page, see_other, uncached
+from dashboard.core.htmx import fragment_or_page, see_other, uncached, wants_fragment
 from dashboard.core.orm import db
 from dashboard.core.paging import cursor
+from dashboard.core.templating import browser_zone
 from dashboard.jobs.actions import start_run
 from dashboard.jobs.params import dump, form_fields, parse_form
 from dashboard.jobs.registry import JobType, UnknownJobType, all_job_types, job_type
 from dashboard.schedules import actions, forms
 from dashboard.schedules.actions import Conflict, ScheduleDraft
-from dashboard.schedules.board import Difference, difference, preview
+from dashboard.schedules.board import Difference, difference
 from dashboard.schedules.forms import DELAY, ScheduleForm
 from dashboard.schedules.models import Schedule
+from dashboard.schedules.previews import Preview, Trouble, Wanted, find_trouble, foresee, longest_run
 from dashboard.schedules.recurrence import Recurrence, RecurrenceError
 
 bp = Blueprint("schedules", __name__, url_prefix="/schedules")
@@ -36,9 +41,7 @@ def new() -> ResponseReturnValue:
     copied = cursor(request.args.get("copy"))
     if copied is not None:
         schedule = actions.get(copied) or abort(404)
-        form = ScheduleForm.of(schedule, _zone())
-        form.values["name"] = f"Copy of {schedule.name}"
-        return _editor(form, params=schedule.params)
+        return _editor(ScheduleForm.copy_of(schedule, _zone()), params=schedule.params)
     key = request.args.get("job_type") or all_job_types()[0].key
     return _editor(ScheduleForm.blank(key, _zone()))
 
@@ -51,7 +54,7 @@ def create() -> ResponseReturnValue:
     try:
         if form.when in AT_ONCE:
             return _start(form)
-        schedule = actions.create(_draft(form))
+        schedule = actions.create(_draft(form), schedule_id=form.schedule_id)
     except InvalidInput as error:
         return _editor(form, errors=error.errors)
     flash("Schedule saved.", "ok")
@@ -61,21 +64,20 @@ def create() -> ResponseReturnValue:
 @bp.post("/previews")
 @requires(Action.EDIT_SCHEDULE)
 def create_preview() -> ResponseReturnValue:
-    """Say what the typed rule means and when it fires next."""
+    """Say what the typed rule means and when it fires next; without htmx, on the editor's page as it was typed.
+
+    `spread` asks for the rule with `H` in the place of its minutes.
+    """
     form = ScheduleForm.from_post(request.form)
-    shown, changed, problem = None, None, ""
-    if form.when not in AT_ONCE:
-        try:
-            rule = _rule(form)
-            shown = preview(rule)
-            changed = _changed_fires(rule)
-        except (InvalidInput, RecurrenceError) as error:
-            problem = " ".join(error.errors.values()) if isinstance(error, InvalidInput) else str(error)
-    return uncached(
-        current_app.make_response(
-            render_template("schedules/_preview.html", preview=shown, changed=changed, problem=problem)
-        )
-    )
+    schedule = actions.get(form.schedule_id)
+    outlook = _outlook(form, schedule)
+    if "spread" in request.form and outlook.spread_crons:
+        form.values["crons"] = "\n".join(outlook.spread_crons)
+        outlook = _outlook(form, schedule)
+    if not wants_fragment(request):
+        return _editor(form, schedule=schedule, outlook=outlook)
+    page = render_template("schedules/_preview.html", outlook=outlook)
+    return uncached(current_app.make_response(page))
 
 
 @bp.get("/<uuid:schedule_id>/edit")
@@ -92,6 +94,7 @@ def update(schedule_id: UUID) -> ResponseReturnValue:
     """Save changes; a mistake, or somebody else's change meanwhile, brings the form back as it was typed."""
     schedule = actions.get(schedule_id) or abort(404)
     form = ScheduleForm.from_post(request.form)
+    form.values["schedule_id"] = str(schedule_id)
     try:
         actions.update(schedule, _draft(form, schedule.params), rev=form.rev)
     except InvalidInput as error:
@@ -122,6 +125,7 @@ def _editor(
     params: dict[str, Any] | None = None,
     errors: dict[str, str] | None = None,
     conflict: Conflict | None = None,
+    outlook: Outlook | None = None,
     status: int | None = None,
 ) -> ResponseReturnValue:
     form.errors = errors or {}
@@ -145,6 +149,7 @@ def _editor(
         ),
         whens=[choice for choice in forms.WHEN_CHOICES if schedule is None or choice[0] not in AT_ONCE],
         conflict=conflict,
+        outlook=outlook or _outlook(form, schedule),
         choices=forms,
         zones=[("", f"The organisation's ({_zone()})"), *zone_names()],
     )
@@ -179,21 +184,63 @@ def _kind(form: ScheduleForm) -> JobType:
         raise InvalidInput({"job_type": str(error)}) from error
 
 
-def _rule(form: ScheduleForm) -> Recurrence:
-    """Return the typed rule with its limits. Raises InvalidInput or RecurrenceError."""
-    draft = form.timing(), form.limits(_zone())
-    timing = {**draft[0], **draft[1]}
-    timing.pop("runs_left")
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outlook:
+    """What the editor shows beside the form: what the typed rule will do, or the problem with it.
+
+    `changed` are the fires that saving would win and lose, if a stored schedule is being edited. All are empty for what
+    starts at once.
+    """
+
+    preview: Preview | None = None
+    trouble: Trouble | None = None
+    changed: Difference | None = None
+    problem: str = ""
+
+    @property
+    def spread_crons(self) -> Sequence[str]:
+        return self.trouble.spread_crons if self.trouble else ()
+
+
+def _outlook(form: ScheduleForm, schedule: Schedule | None) -> Outlook:
+    if form.when in AT_ONCE:
+        return Outlook()
+    try:
+        return _foreseen(form, schedule)
+    except InvalidInput as error:
+        return Outlook(problem=" ".join(error.errors.values()))
+    except RecurrenceError as error:
+        return Outlook(problem=str(error))
+
+
+def _foreseen(form: ScheduleForm, schedule: Schedule | None) -> Outlook:
+    rule, runs_left = _rule(form, schedule)
+    wanted = Wanted(
+        schedule_id=form.schedule_id,
+        job_type=form.text("job_type"),
+        jitter=timedelta(seconds=form.jitter_seconds),
+        overlap=form.text("overlap"),
+        runs_left=runs_left,
+    )
+    longest = longest_run(wanted)
+    preview = foresee(rule, wanted, browser_zone(), longest=longest)
+    return Outlook(
+        preview=preview,
+        trouble=find_trouble(rule, preview, wanted, longest),
+        changed=difference(schedule, rule) if schedule else None,
+    )
+
+
+def _rule(form: ScheduleForm, schedule: Schedule | None) -> tuple[Recurrence, int | None]:
+    """Return the typed rule and how often it may run. Raises InvalidInput or RecurrenceError."""
+    timing = {**form.timing(), **form.limits(_zone())}
+    runs_left = timing.pop("runs_left")
     every = timing.pop("every_seconds", None)
     zone = timing.pop("timezone") or _zone()
-    return Recurrence(**timing, every=every, anchor=utc_now().replace(microsecond=0) if every else None, timezone=zone)
-
-
-def _changed_fires(rule: Recurrence) -> Difference | None:
-    """Return the fires that saving would win and lose, if a stored schedule is being edited."""
-    schedule_id = cursor(request.form.get("schedule_id"))
-    schedule = actions.get(schedule_id) if schedule_id else None
-    return difference(schedule, rule) if schedule else None
+    stored = schedule.anchor if schedule else None
+    anchor = stored or utc_now().replace(microsecond=0) if every else None
+    key = str(form.schedule_id)
+    return Recurrence(**timing, every=every, anchor=anchor, timezone=zone, spread_key=key), runs_left
 
 
 def _zone() -> str:

@@ -6,10 +6,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from typing import Any, Literal
+from uuid import UUID
 from zoneinfo import ZoneInfo
 
 from dashboard.core.clock import utc_now, zone_names
 from dashboard.core.errors import InvalidInput
+from dashboard.core.ids import new_id
+from dashboard.core.paging import cursor
 from dashboard.schedules.actions import ScheduleDraft
 from dashboard.schedules.errors import RecurrenceError
 from dashboard.schedules.models import Schedule
@@ -64,6 +67,7 @@ class ScheduleForm:
         soon = utc_now().astimezone(ZoneInfo(zone)) + timedelta(hours=1)
         return cls(
             values={
+                "schedule_id": str(new_id()),
                 "job_type": job_type,
                 "when": "cron",
                 "once_local": f"{soon:%Y-%m-%dT%H}:00",
@@ -86,6 +90,7 @@ class ScheduleForm:
         count, unit = _split_period(schedule.every_seconds or 900)
         return cls(
             values={
+                "schedule_id": str(schedule.id),
                 "job_type": schedule.job_type,
                 "name": schedule.name,
                 "note": schedule.note,
@@ -114,6 +119,13 @@ class ScheduleForm:
         )
 
     @classmethod
+    def copy_of(cls, schedule: Schedule, tenant_zone: str) -> ScheduleForm:
+        """Return the form of a new schedule that is like a stored one."""
+        form = cls.of(schedule, tenant_zone)
+        form.values |= {"schedule_id": str(new_id()), "name": f"Copy of {schedule.name}"[:LONGEST_NAME]}
+        return form
+
+    @classmethod
     def from_post(cls, posted: Mapping[str, str]) -> ScheduleForm:
         return cls(values=dict(posted.items()))
 
@@ -123,6 +135,16 @@ class ScheduleForm:
     @property
     def when(self) -> str:
         return self.text("when")
+
+    @property
+    def schedule_id(self) -> UUID:
+        """The id of the schedule that is edited, or that a new one will have: `H` and jitter are derived from it."""
+        return cursor(self.text("schedule_id")) or new_id()
+
+    @property
+    def jitter_seconds(self) -> int:
+        """How far its runs are spread. Raises InvalidInput for what is no number."""
+        return (self._whole("jitter", least=0) or 0) * MINUTE
 
     @property
     def rev(self) -> int:
@@ -173,7 +195,7 @@ class ScheduleForm:
             "catchup": self._choice("catchup", CATCHUP_CHOICES),
             "catchup_window_seconds": (self._whole("catchup_window", least=1) or MINUTE) * MINUTE,
             "overlap": self._choice("overlap", OVERLAP_CHOICES),
-            "jitter_seconds": (self._whole("jitter", least=0) or 0) * MINUTE,
+            "jitter_seconds": self.jitter_seconds,
             "max_attempts": self._whole("max_attempts", least=1, most=100),
             "timeout_seconds": _minutes(self._whole("timeout", least=1)),
             "expires_after_seconds": _minutes(self._whole("expires_after", least=1)),

@@ -31,5 +31,6 @@
     mark();
   });
   document.addEventListener("DOMContentLoaded", mark);
+  document.cookie = `browser-zone=${Intl.DateTimeFormat().resolvedOptions().timeZone}; path=/; SameSite=Lax`;
   apply(stored("theme", "auto"));
 })();

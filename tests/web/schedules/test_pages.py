@@ -150,16 +150,6 @@ def test_sending_now_or_in_a_minute_makes_a_run_and_no_schedule(
     assert all_of(app, Schedule) == []
 
 
-def test_a_preview_says_what_the_rule_means_and_when_it_fires(operator: Browser) -> None:
-    page = operator.post("/schedules/previews", data=form(crons="0 9 * * 1-5")).text
-    assert "Every weekday at 09:00" in page
-    assert page.count("<li>") == 10
-
-
-def test_a_preview_of_a_wrong_rule_says_what_to_mend(operator: Browser) -> None:
-    assert "22,23,0-2" in operator.post("/schedules/previews", data=form(crons="0 22-2 * * *")).text
-
-
 def test_a_stale_form_is_told_so_and_changes_nothing(app: Dashboard, operator: Browser) -> None:
     operator.post("/schedules", data=form())
     (schedule,) = all_of(app, Schedule)
@@ -304,14 +294,6 @@ def test_the_history_tells_who_changed_what_and_hides_secrets(app: Dashboard, op
     for told in ("Olivia", "0 9 * * 1-5", "0 17 * * 5", "hello", "goodbye"):
         assert told in page
     assert "hunter2-canary" not in page
-
-
-def test_the_preview_of_a_change_counts_the_fires_gained_and_lost(app: Dashboard, operator: Browser) -> None:
-    operator.post("/schedules", data=form(crons="0 9 * * *"))
-    (schedule,) = all_of(app, Schedule)
-    page = operator.post("/schedules/previews", data=form(schedule_id=schedule.id, crons="0 9,17 * * *")).text
-    assert "Fires gained" in page
-    assert "30, first" in page
 
 
 def test_a_copy_opens_in_the_editor_with_its_parameters(app: Dashboard, operator: Browser) -> None:

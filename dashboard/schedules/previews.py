@@ -1,0 +1,206 @@
+"""Say what a rule will do before it does: when it fires on each clock, at which second it starts, what may go wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from itertools import pairwise
+from uuid import UUID
+from zoneinfo import ZoneInfo
+
+from dashboard.core.clock import utc_now
+from dashboard.core.formats import duration, short_day, zone_label
+from dashboard.schedules.crowding import others_at, with_spread_minutes
+from dashboard.schedules.durations import nearly_longest
+from dashboard.schedules.notes import ClockChange
+from dashboard.schedules.recurrence import Fire, Recurrence, clock_changes, jittered
+
+FIRES = 10
+CHANGES = 2
+CROWD = 10
+"""So many other fires in the same minute are worth a warning."""
+
+MINUTES_COUNTED = 3
+"""At how many minutes others are counted: each asks every rule of the tenant."""
+
+MEETING = {
+    "skip": "Then the new one is skipped.",
+    "queue_one": "Then one waits, and further ones are skipped.",
+    "queue_all": "Then they wait for one another, and fall behind.",
+    "cancel_running": "Then the old one is cancelled.",
+    "allow": "Then both run at once.",
+}
+"""What becomes of runs that meet, by overlap policy."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ForeseenFire:
+    """A fire that lies ahead: its nominal instant `at` (UTC), on the schedule's clock, and on the viewer's if known.
+
+    `starts_at` is later than `at` by the schedule's jitter.
+    """
+
+    at: datetime
+    local: datetime
+    own: datetime | None
+    starts_at: datetime
+    notes: Sequence[str]
+
+    @property
+    def day(self) -> str:
+        return f"{self.local:%a} {short_day(self.local, utc_now())}"
+
+    @property
+    def clock(self) -> str:
+        return f"{_time(self.local)} {zone_label(self.local)}"
+
+    @property
+    def remarks(self) -> Sequence[str]:
+        """What to say under the fire: the second at which it starts, if jitter moves it, and its notes."""
+        moved = [f"starts {self.starts_at.astimezone(self.local.tzinfo):%H:%M:%S}"] if self.starts_at != self.at else []
+        return [*moved, *self.notes]
+
+    @property
+    def utc_clock(self) -> str:
+        return _beside(self.at.astimezone(UTC), self.local)
+
+    @property
+    def own_clock(self) -> str:
+        return f"{_beside(self.own, self.local)} {zone_label(self.own)}" if self.own else ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Preview:
+    """What a rule means: in words, its next fires, and the next changes of the clock.
+
+    `zone` is the name of the schedule's zone, `own_zone` of the viewer's, empty if it is not known.
+    """
+
+    words: str
+    crons: Sequence[str]
+    fires: Sequence[ForeseenFire]
+    changes: Sequence[ClockChange]
+    zone: str
+    own_zone: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wanted:
+    """What counts for a preview beside the rule; `schedule_id` is the id that the schedule has or will have."""
+
+    schedule_id: UUID
+    job_type: str
+    jitter: timedelta = timedelta()
+    overlap: str = "skip"
+    runs_left: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trouble:
+    """What speaks against a rule, in sentences; `spread_crons` are its expressions with `H`, where that would help."""
+
+    warnings: Sequence[str]
+    spread_crons: Sequence[str]
+
+
+def foresee(rule: Recurrence, wanted: Wanted, own_zone: ZoneInfo | None, *, longest: float | None = None) -> Preview:
+    """Ask the function that fires for the next fires, and the clock for its next changes.
+
+    `longest` is how many seconds nearly all runs take at most, where that is known.
+    """
+    now = utc_now()
+    count = FIRES if wanted.runs_left is None else min(FIRES, wanted.runs_left)
+    fires = rule.preview(now, count + 1) if count else []
+    return Preview(
+        words=rule.explain(),
+        crons=rule.crons if rule.kind == "cron" else (),
+        fires=[
+            _foreseen(fire, before, following, wanted, own_zone, longest)
+            for before, fire, following in zip([None, *fires], fires[:count], [*fires[1:], None], strict=False)
+        ],
+        changes=clock_changes(rule.timezone, now, CHANGES),
+        zone=rule.timezone,
+        own_zone=own_zone.key if own_zone else "",
+    )
+
+
+def longest_run(wanted: Wanted) -> float | None:
+    """Return how many seconds nearly all runs of what is wanted take at most, by the ledger; None if it has not run."""
+    return nearly_longest(wanted.schedule_id, wanted.job_type)
+
+
+def find_trouble(rule: Recurrence, preview: Preview, wanted: Wanted, longest: float | None) -> Trouble:
+    """Return what speaks against the rule: runs that may meet, and minutes that other schedules crowd."""
+    meeting = _meeting_warning(preview.fires, wanted.overlap, longest)
+    warnings = [meeting] if meeting else []
+    crowded = _crowded(rule, preview.fires, wanted)
+    spread = with_spread_minutes(preview.crons) if crowded else []
+    if spread == list(preview.crons):
+        spread = []
+    if crowded:
+        way = "H in the place of the minute spreads them" if spread else "“Spread over” under More keeps clear of them"
+        warnings.append(f"{' '.join(crowded)} {way}.")
+    return Trouble(warnings=warnings, spread_crons=spread)
+
+
+def _foreseen(
+    fire: Fire,
+    before: Fire | None,
+    following: Fire | None,
+    wanted: Wanted,
+    own_zone: ZoneInfo | None,
+    longest: float | None,
+) -> ForeseenFire:
+    next_at = following.at if following else None
+    return ForeseenFire(
+        at=fire.at,
+        local=fire.local,
+        own=fire.at.astimezone(own_zone) if own_zone else None,
+        starts_at=jittered(str(wanted.schedule_id), fire.at, wanted.jitter, next_at),
+        notes=_notes(fire, before, longest),
+    )
+
+
+def _notes(fire: Fire, before: Fire | None, longest: float | None) -> list[str]:
+    notes = [fire.note] if fire.note else []
+    if before and longest is not None and _gap(before, fire) < longest:
+        notes.append("may overlap")
+    return notes
+
+
+def _gap(before: Fire | ForeseenFire, fire: Fire | ForeseenFire) -> float:
+    return (fire.at - before.at).total_seconds()
+
+
+def _meeting_warning(fires: Sequence[ForeseenFire], overlap: str, longest: float | None) -> str:
+    shortest = min((_gap(before, fire) for before, fire in pairwise(fires)), default=None)
+    if longest is None or shortest is None or longest <= shortest:
+        return ""
+    return (
+        f"Runs may overlap: p95 runtime {duration(longest)} > {duration(shortest)} between two fires. "
+        f"{MEETING.get(overlap, '')}"
+    )
+
+
+def _crowded(rule: Recurrence, fires: Sequence[ForeseenFire], wanted: Wanted) -> list[str]:
+    """Return a sentence for each of the first times of day at which many others start; none for what is spread."""
+    if wanted.jitter or rule.kind == "interval" or not fires:
+        return []
+    first_of_day = {f"{fire.local:%H:%M}": fire.at.replace(second=0) for fire in reversed(fires)}
+    minutes = dict(sorted(first_of_day.items(), key=lambda each: each[1])[:MINUTES_COUNTED])
+    others = others_at(list(minutes.values()), but=wanted.schedule_id)
+    return [
+        f"{clock} is shared with {others[minute]:,} other fires of this organisation."
+        for clock, minute in minutes.items()
+        if others[minute] >= CROWD
+    ]
+
+
+def _beside(moment: datetime, local: datetime) -> str:
+    """Write a time of day, with its weekday if that is not the one of `local`."""
+    return _time(moment) if moment.date() == local.date() else f"{moment:%a} {_time(moment)}"
+
+
+def _time(moment: datetime) -> str:
+    return f"{moment:%H:%M:%S}" if moment.second else f"{moment:%H:%M}"

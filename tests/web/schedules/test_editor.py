@@ -1,0 +1,222 @@
+"""The editor's preview says before a schedule is saved what it will do, and saves what it showed."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import uuid4
+
+import pytest
+import sqlalchemy as sa
+
+from dashboard.app import Dashboard
+from dashboard.core.orm import system_scope
+from dashboard.core.tenancy import Tenant
+from dashboard.schedules.models import Schedule
+from dashboard.schedules.spread import jittered
+from tests.factories import make_user
+from tests.factories.job_types import Echo
+from tests.factories.runs import make_run
+from tests.factories.schedules import make_schedule, planned, runs
+from tests.signing_in import Browser, sign_in
+
+LIVE = {"HX-Request": "true"}
+
+
+@pytest.fixture
+def operator(app: Dashboard, acme: Tenant) -> Browser:
+    make_user(app, "olivia@acme.test", roles={acme.id: "operator"})
+    return sign_in(app, acme, "olivia@acme.test")
+
+
+def form(**changes: Any) -> dict[str, Any]:
+    return {
+        "job_type": Echo.key,
+        "name": "Hourly echo",
+        "when": "cron",
+        "crons": "weekdays at 9",
+        "timezone": "Europe/London",
+        "params-word": "hello",
+        "params-times": "2",
+        **changes,
+    }
+
+
+def preview(browser: Browser, **changes: Any) -> str:
+    """Return what the panel shows for a form, as text."""
+    return told(browser.post("/schedules/previews", data=form(**changes), headers=LIVE).text)
+
+
+def told(html: str) -> str:
+    """Return the text of some HTML, each run of white space as one space."""
+    return " ".join(re.sub(r"<[^>]+>", " ", html).replace("&gt;", ">").split())
+
+
+def schedules(app: Dashboard) -> list[Schedule]:
+    with app.app_context(), system_scope("test") as session:
+        return list(session.scalars(sa.select(Schedule).order_by(Schedule.id)))
+
+
+def test_a_preview_says_what_the_rule_means_and_when_it_fires(operator: Browser) -> None:
+    page = preview(operator, crons="0 9 * * 1-5")
+    assert "Every weekday at 09:00" in page
+    assert len(re.findall(r"\b(Mon|Tue|Wed|Thu|Fri) \d", page)) == 10
+
+
+def test_each_fire_is_shown_on_the_schedules_clock_in_utc_and_on_the_viewers(operator: Browser) -> None:
+    operator.set_cookie("browser-zone", "Asia/Tokyo", domain="jobs.acme.test")
+    page = preview(operator, when="once", once_local="2051-06-05T23:30", timezone="America/New_York")
+    assert "Mon 5 Jun 2051 23:30 EDT Tue 03:30 Tue 12:30 JST" in page
+    assert "New York UTC You" in page
+
+
+@pytest.mark.parametrize("zone", ["", "Mars/Olympus", "../../etc/passwd"])
+def test_without_a_browser_that_names_its_zone_the_viewers_column_is_absent(operator: Browser, zone: str) -> None:
+    operator.set_cookie("browser-zone", zone, domain="jobs.acme.test")
+    page = preview(operator)
+    assert re.search(r"London UTC (Mon|Tue|Wed|Thu|Fri) ", page)
+    assert "You" not in page
+
+
+def test_a_preview_always_names_the_next_two_clock_changes(operator: Browser) -> None:
+    assert len(re.findall(r"the clock goes (?:forward|back)", preview(operator))) == 2
+    assert "The clock of Asia/Tokyo does not change" in preview(operator, timezone="Asia/Tokyo")
+
+
+def test_a_fire_in_the_gap_says_where_it_goes(operator: Browser) -> None:
+    page = preview(operator, crons="30 1 28 3 *", start_at="2027-03-01T00:00")
+    assert "01:30 does not exist, runs 02:00" in page
+
+
+def test_a_preview_of_a_wrong_rule_says_what_to_mend(operator: Browser) -> None:
+    assert "22,23,0-2" in preview(operator, crons="0 22-2 * * *")
+
+
+def test_the_preview_of_a_change_counts_the_fires_gained_and_lost(app: Dashboard, operator: Browser) -> None:
+    operator.post("/schedules", data=form(crons="0 9 * * *"))
+    (schedule,) = schedules(app)
+    page = preview(operator, schedule_id=schedule.id, crons="0 9,17 * * *")
+    assert "Fires gained 30, first" in page
+    assert "Fires lost 0" in page
+
+
+def test_a_preview_ends_where_the_runs_end(operator: Browser) -> None:
+    assert len(re.findall(r"09:00 (?:GMT|BST)", preview(operator, crons="0 9 * * *", runs_left="3"))) == 3
+
+
+def test_what_is_previewed_for_a_new_schedule_is_what_it_does(app: Dashboard, operator: Browser) -> None:
+    wanted = uuid4()
+    hashed = form(schedule_id=wanted, crons="H H * * *", jitter="30", timezone="UTC")
+    page = told(operator.post("/schedules/previews", data=hashed, headers=LIVE).text)
+    operator.post("/schedules", data=hashed)
+    (schedule,) = schedules(app)
+    assert schedule.id == wanted
+    assert schedule.next_at is not None
+    assert f"{schedule.next_at:%H:%M} UTC" in page
+    start = jittered(str(wanted), schedule.next_at, timedelta(minutes=30), schedule.next_at + timedelta(days=1))
+    assert f"starts {start:%H:%M:%S}" in page
+    planned(app, at=schedule.next_at + timedelta(seconds=1))
+    assert [run.not_before for run in runs(app)] == [start]
+
+
+def test_an_interval_is_previewed_from_where_it_is_anchored(app: Dashboard, operator: Browser, acme: Tenant) -> None:
+    schedule = make_schedule(app, acme, every_seconds=7200)
+    typed = {"when": "interval", "every_count": "2", "every_unit": "hours", "timezone": "UTC"}
+    page = preview(operator, schedule_id=schedule.id, **typed)
+    assert schedule.next_at is not None
+    assert f"{schedule.next_at:%H:%M}" in page
+
+
+def test_a_second_click_on_save_is_the_same_schedule(app: Dashboard, operator: Browser) -> None:
+    twice = form(schedule_id=uuid4())
+    assert operator.post("/schedules", data=twice).location == operator.post("/schedules", data=twice).location
+    assert len(schedules(app)) == 1
+
+
+def test_a_form_that_was_saved_and_changed_becomes_a_schedule_of_its_own(app: Dashboard, operator: Browser) -> None:
+    opened = uuid4()
+    operator.post("/schedules", data=form(schedule_id=opened))
+    operator.post("/schedules", data=form(schedule_id=opened, name="Another"))
+    assert {schedule.name for schedule in schedules(app)} == {"Hourly echo", "Another"}
+
+
+def test_the_id_of_another_tenants_schedule_opens_and_takes_nothing(
+    app: Dashboard, operator: Browser, globex: Tenant
+) -> None:
+    theirs = make_schedule(app, globex, name="Globex secret plan")
+    assert operator.post("/schedules", data=form(schedule_id=theirs.id)).status_code == 303
+    assert "Globex" not in preview(operator, schedule_id=theirs.id)
+    assert {schedule.name for schedule in schedules(app)} == {"Hourly echo", "Globex secret plan"}
+
+
+@pytest.mark.parametrize("job_type", [Echo.key, "test.other"])
+def test_runs_that_take_longer_than_the_gap_may_overlap(
+    app: Dashboard, operator: Browser, acme: Tenant, job_type: str
+) -> None:
+    make_run(app, acme, "succeeded", job_type=job_type, lasted=420)
+    page = preview(operator, crons="*/5 * * * *", overlap="skip")
+    assert ("may overlap: p95 runtime 7 min > 5 min" in page) == (job_type == Echo.key)
+    assert ("Then the new one is skipped" in page) == (job_type == Echo.key)
+    assert "may overlap" not in preview(operator, crons="*/10 * * * *")
+
+
+def test_a_schedules_own_runs_count_before_others_of_its_type(app: Dashboard, operator: Browser, acme: Tenant) -> None:
+    schedule = make_schedule(app, acme)
+    make_run(app, acme, "succeeded", lasted=420)
+    make_run(app, acme, "succeeded", lasted=2, schedule_id=schedule.id)
+    assert "may overlap" not in preview(operator, schedule_id=schedule.id, crons="*/5 * * * *")
+    assert "may overlap" in preview(operator, crons="*/5 * * * *")
+
+
+def test_a_crowded_minute_is_told_and_h_spreads_it_by_click(app: Dashboard, operator: Browser, acme: Tenant) -> None:
+    crowd(app, acme, 12)
+    page = preview(operator, crons="weekdays at 7", timezone="UTC")
+    assert "07:00 is shared with 12 other fires of this organisation. H in the place of the minute" in page
+    spread = operator.post("/schedules/previews", data=form(crons="weekdays at 7", spread="H", note="Typed before"))
+    assert ">\nH 7 * * 1-5</textarea>" in spread.text
+    assert "Typed before" in spread.text
+    assert "is shared" not in told(spread.text)
+
+
+def test_what_is_spread_already_and_other_tenants_crowd_nobody(
+    app: Dashboard, operator: Browser, acme: Tenant, globex: Tenant
+) -> None:
+    crowd(app, globex, 12)
+    crowd(app, acme, 12, jitter_seconds=300)
+    assert "is shared" not in preview(operator, crons="daily at 7", timezone="UTC")
+    crowd(app, acme, 12)
+    assert "is shared" not in preview(operator, crons="daily at 7", timezone="UTC", jitter="5")
+    assert "is shared" not in preview(operator, crons="daily at 8", timezone="UTC")
+
+
+def crowd(app: Dashboard, tenant: Tenant, number: int, **values: Any) -> None:
+    seven = datetime.now(UTC).replace(hour=7, minute=0, second=0, microsecond=0) + timedelta(days=1)
+    for each in range(number):
+        rule: dict[str, Any] = {"kind": "cron", "crons": ["0 7 * * *"], "every_seconds": None, "timezone": "UTC"}
+        make_schedule(app, tenant, name=f"Seven {each}", next_at=seven, **rule, **values)
+
+
+def test_without_a_script_the_preview_comes_on_the_editors_page_as_it_was_typed(
+    app: Dashboard, operator: Browser
+) -> None:
+    page = operator.post("/schedules/previews", data=form(crons="0 8 * * 1", note="Typed before", name=""))
+    assert page.status_code == 200
+    assert "<html" in page.text
+    assert "Every Monday at 08:00" in page.text
+    assert "Typed before" in page.text
+    assert schedules(app) == []
+    assert "Show the next fires" in operator.get("/schedules/new").text
+
+
+def test_the_editor_opens_with_its_preview(app: Dashboard, operator: Browser) -> None:
+    assert "Every weekday at 09:00" in operator.get("/schedules/new").text
+    operator.post("/schedules", data=form(crons="0 8 * * 1"))
+    (schedule,) = schedules(app)
+    assert "Every Monday at 08:00" in operator.get(f"/schedules/{schedule.id}/edit").text
+
+
+def test_a_form_with_a_mistake_comes_back_with_its_preview(operator: Browser) -> None:
+    page = operator.post("/schedules", data=form(crons="0 8 * * 1", name=""))
+    assert page.status_code == 422
+    assert "Every Monday at 08:00" in page.text
