@@ -163,6 +163,10 @@ def _wrong_number(fields: list[str]) -> RecurrenceError:
     count = len(fields)
     if not fields:
         return _error("Write five fields: minute, hour, day of the month, month, day of the week.")
+    if "=" in fields[0]:
+        return _error(
+            f"`{fields[0]}` is no part of an expression. Choose the time zone beside it.", " ".join(fields[1:])
+        )
     if count == 6:
         fix = " ".join(fields[1:]).replace("?", "*")
         return _error(f"There are 6 fields, but seconds are not part of cron here. Write `{fix}`.", fix)
@@ -304,7 +308,7 @@ def _value_problem(value: str, step: str, place: _Place) -> tuple[str, str | Non
     if "L" in value or "W" in value:
         where = "`L` and `LW` (last day, last weekday) are days of the month, `5L` (last Friday) is a day of the week."
         return f"`{value}` is not understood in the {place.title}. {where}", None
-    names = f" or a name from {place.names[1]} to {place.names[-1]}" if place.names else ""
+    names = f" or a name from {place.names[place.low]} to {place.names[-1]}" if place.names else ""
     return f"`{value}` is not understood in the {place.title}. Write a number {bounds}{names}.", None
 
 

@@ -6,8 +6,9 @@ from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
-from typing import Literal, get_args
+from typing import Literal, cast, get_args
 
+from dashboard.schedules import given
 from dashboard.schedules.civil import DAY, Timeline, timeline, to_datetime, to_instant, to_wall
 from dashboard.schedules.crontab import HORIZON_YEARS, Crontab, parse
 from dashboard.schedules.errors import RecurrenceError
@@ -31,7 +32,6 @@ _EARLIEST = to_instant(datetime(1900, 1, 1, tzinfo=UTC))
 _LATEST = to_instant(datetime(9900, 1, 1, tzinfo=UTC))
 _KINDS, _GAPS, _OVERLAPS = get_args(Kind), get_args(Gap), get_args(Overlap)
 _FIRST_DAY = date(1970, 1, 1)
-_SECOND = timedelta(seconds=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +111,8 @@ class Recurrence:
     `end_at` are inclusive bounds: an aware datetime, or a date, which means from the start or to the end of that local
     day. On `skip_dates` (local dates, up to 1000) nothing fires. On `extra_dates` (cron only, up to 1000) the times of
     day of the expressions fire too; an extra date beats a skipped one. `spread_key` is what `H` is derived from: the
-    schedule's id. Raises RecurrenceError, whose `field` names the field to mend.
+    schedule's id. Times and dates may also be ISO 8601 texts, and `crons` a single expression; the fields hold them as
+    declared here. Raises RecurrenceError, whose `field` names the field to mend.
     """
 
     kind: Kind
@@ -138,37 +139,48 @@ class Recurrence:
         _check_choice("dst_gap", self.dst_gap, _GAPS)
         _check_choice("dst_overlap", self.dst_overlap, _OVERLAPS)
         overlap: Overlap = "first" if self.kind == "once" and self.dst_overlap == "both" else self.dst_overlap
+        self._keep(
+            crons=given.expressions(self.crons),
+            anchor=given.anchor(self.anchor) if self.kind == "interval" else None,
+            once_local=given.local_time(self.once_local) if self.kind == "once" else None,
+            every=timedelta(seconds=_period(self.every)) if self.kind == "interval" else None,
+            timezone=given.zone_name(self.timezone),
+            start_at=given.limit("start_at", self.start_at),
+            end_at=given.limit("end_at", self.end_at),
+            skip_dates=given.dates("skip_dates", self.skip_dates),
+            extra_dates=given.dates("extra_dates", self.extra_dates),
+            spread_key=str(self.spread_key),
+        )
         zone = timeline(self.timezone)
         added = _days("extra_dates", self.extra_dates)
         if added and self.kind != "cron":
             raise RecurrenceError("extra_dates", "Extra dates need cron expressions, whose times of day they repeat.")
-        if isinstance(self.crons, str):
-            raise RecurrenceError("crons", "Give a list of cron expressions.")
-        for name, value in {
-            "crons": tuple(self.crons),
-            "skip_dates": tuple(self.skip_dates),
-            "extra_dates": tuple(self.extra_dates),
-            "_clock": Clock(zone, self.dst_gap, overlap),
-            "_skipped": _days("skip_dates", self.skip_dates) - added,
-            "_bounds": _bounds(self.start_at, self.end_at, zone),
-        }.items():
+        self._keep(
+            _clock=Clock(zone, self.dst_gap, overlap),
+            _skipped=_days("skip_dates", self.skip_dates) - added,
+            _bounds=_bounds(self.start_at, self.end_at, zone),
+        )
+        self._keep(_rules=self._wall_times(added), _grid=_grid(self.every, self.anchor))
+
+    def _keep(self, **values: object) -> None:
+        for name, value in values.items():
             object.__setattr__(self, name, value)
-        object.__setattr__(self, "_rules", self._wall_times(added))
-        object.__setattr__(self, "_grid", _grid(self.every, self.anchor) if self.kind == "interval" else (0, 0))
 
     def after(self, instant: datetime) -> datetime | None:
         """The first fire strictly later than the aware datetime, in UTC; None if there is none.
 
-        The search looks 50 years ahead, which no cron expression that fires at all exceeds.
+        The search looks 50 years ahead, which no cron expression that fires at all exceeds. Raises RecurrenceError for
+        an instant without a time zone.
         """
-        if instant.tzinfo is None:
-            raise ValueError("the instant needs a time zone")
         first, last = self._bounds
-        found = self._first(max(to_instant(instant) + 1, first), last)
+        found = self._first(max(to_instant(given.instant(instant)) + 1, first), last)
         return None if found is None else to_datetime(found)
 
     def between(self, a: datetime, b: datetime) -> Iterator[datetime]:
         """The fires in (a, b], in order, in UTC: later than `a`, `b` itself included."""
+        return self._between(given.instant(a), given.instant(b))
+
+    def _between(self, a: datetime, b: datetime) -> Iterator[datetime]:
         fire = self.after(a)
         while fire is not None and fire <= b:
             yield fire
@@ -220,7 +232,8 @@ class Recurrence:
             since = f", counted from {self.anchor.astimezone(UTC):%Y-%m-%d %H:%M} UTC" if self.anchor else ""
             return f"{describe_interval(timedelta(seconds=self._grid[1]))}{since}"
         if self.kind == "once":
-            return f"Once, on {self.once_local:%A %Y-%m-%d} at {self.once_local:%H:%M}, {self.timezone} time"
+            local = cast(datetime, self.once_local)
+            return f"Once, on {local:%A} {local.date()} at {local:%H:%M}, {self.timezone} time"
         return f"{'; also '.join(self._cron_words())}, {self.timezone} time"
 
     def _cron_words(self) -> list[str]:
@@ -241,8 +254,9 @@ class Recurrence:
 
     def _limit(self, limit: datetime | date) -> str:
         if isinstance(limit, datetime):
-            return f"{limit.astimezone(self._clock.timeline.zone):%Y-%m-%d %H:%M}"
-        return f"{limit:%Y-%m-%d}"
+            moment = to_datetime(min(max(to_instant(limit), _EARLIEST), _LATEST))
+            return f"{moment.astimezone(self._clock.timeline.zone):%Y-%m-%d %H:%M}"
+        return limit.isoformat()
 
     def _wall_times(self, added: frozenset[int]) -> tuple[WallTimes, ...]:
         if self.kind == "cron":
@@ -298,52 +312,41 @@ def _dates(dates: Sequence[date]) -> str:
 def _days(name: str, dates: Sequence[date]) -> frozenset[int]:
     if len(dates) > MOST_DATES:
         raise RecurrenceError(name, f"Give at most {MOST_DATES} dates.")
-    if any(isinstance(day, datetime) or not isinstance(day, date) for day in dates):
-        raise RecurrenceError(name, "Give dates without a time of day.")
     return frozenset(map(_day, dates))
 
 
 def _once(local: datetime | None) -> int:
     if local is None:
         raise RecurrenceError("once_local", "Give the date and time at which it runs.")
-    if local.tzinfo is not None:
-        raise RecurrenceError("once_local", "Give the time as the local clock shows it, without an offset.")
     return to_wall(local)
 
 
-def _grid(every: timedelta | int | None, anchor: datetime | None) -> tuple[int, int]:
-    """Anchor and period in seconds."""
-    if every is None:
-        raise RecurrenceError("every", "Give the time between two runs, for example 15 minutes.")
-    if isinstance(every, timedelta) and every % _SECOND:
-        raise RecurrenceError("every", "Give a period in whole seconds.")
-    period = every // _SECOND if isinstance(every, timedelta) else every
-    if not 1 <= period <= LONGEST_INTERVAL // _SECOND:
+def _period(every: object) -> int:
+    period = given.period(every)
+    if not 1 <= period <= LONGEST_INTERVAL // timedelta(seconds=1):
         raise RecurrenceError("every", f"Give a period from 1 second to {LONGEST_INTERVAL.days:,} days.")
-    return (0 if anchor is None else _instant("anchor", anchor)), period
+    return period
+
+
+def _grid(every: timedelta | int | None, anchor: datetime | None) -> tuple[int, int]:
+    """Anchor and period in seconds; a period of 0 if there is none."""
+    return (0 if anchor is None else to_instant(anchor)), (0 if every is None else given.period(every))
 
 
 def _bounds(start: datetime | date | None, end: datetime | date | None, zone: Timeline) -> tuple[int, int]:
     """The first and the last instant at which anything may fire."""
     first, last = _EARLIEST, _LATEST
     if isinstance(start, datetime):
-        first = _instant("start_at", start) + bool(start.microsecond)
+        first = to_instant(start) + bool(start.microsecond)
     elif start is not None:
         first = _midnights(_day(start), zone)[0]
     if isinstance(end, datetime):
-        last = _instant("end_at", end)
+        last = to_instant(end)
     elif end is not None:
         last = _midnights(_day(end) + 1, zone)[-1] - 1
     if last < first:
         raise RecurrenceError("end_at", "The end lies before the start. Choose a later end.")
     return max(first, _EARLIEST), min(last, _LATEST)
-
-
-def _instant(name: str, moment: datetime) -> int:
-    """The second in which the moment lies."""
-    if moment.tzinfo is None:
-        raise RecurrenceError(name, "Give a time with its offset from UTC.")
-    return to_instant(moment)
 
 
 def _day(day: date) -> int:

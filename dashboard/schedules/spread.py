@@ -8,7 +8,7 @@ from hashlib import blake2b
 
 def spread(key: str, size: int) -> int:
     """A number in [0, size) that is always the same for the same key, and even over many keys."""
-    return int.from_bytes(blake2b(key.encode(), digest_size=8).digest(), "big") % size
+    return int.from_bytes(blake2b(key.encode(errors="backslashreplace"), digest_size=8).digest(), "big") % size
 
 
 def jittered(schedule_key: str, nominal: datetime, jitter: timedelta, next_nominal: datetime | None) -> datetime:

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
+import subprocess
 import sys
 from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
 from types import FrameType
 from zoneinfo import ZoneInfo
 
@@ -12,6 +16,7 @@ import pytest
 from dashboard.schedules.recurrence import Recurrence, RecurrenceError, clock_changes, jittered
 
 NEW_YORK = "America/New_York"
+ROOT = Path(__file__).parent.parent.parent.parent
 
 
 def utc(*parts: int) -> datetime:
@@ -329,14 +334,22 @@ def test_a_one_off_obeys_the_choices_for_clock_changes_and_never_fires_twice(wal
     [
         ("kind", {"kind": "sometimes"}),
         ("crons", {"kind": "cron"}),
-        ("crons", {"kind": "cron", "crons": "0 9 * * *"}),
+        ("crons", {"kind": "cron", "crons": None}),
+        ("crons", {"kind": "cron", "crons": [900]}),
+        ("crons", {"kind": "cron", "crons": ["TZ=UTC 0 9 * * *"]}),
         ("crons", {"kind": "cron", "crons": ["0 9 * *"]}),
         ("every", {"kind": "interval"}),
         ("every", {"kind": "interval", "every": 0}),
         ("every", {"kind": "interval", "every": 10**20}),
         ("every", {"kind": "interval", "every": timedelta(milliseconds=1500)}),
         ("anchor", {"kind": "interval", "every": 60, "anchor": datetime(2027, 1, 1)}),  # noqa: DTZ001
+        ("every", {"kind": "interval", "every": "15 minutes"}),
+        ("anchor", {"kind": "interval", "every": 60, "anchor": datetime.max.replace(tzinfo=UTC)}),
         ("once_local", {"kind": "once"}),
+        ("once_local", {"kind": "once", "once_local": date(2027, 1, 1)}),
+        ("timezone", {"kind": "interval", "every": 60, "timezone": None}),
+        ("start_at", {"kind": "interval", "every": 60, "start_at": "soon"}),
+        ("skip_dates", {"kind": "interval", "every": 60, "skip_dates": date(2027, 1, 1)}),
         ("once_local", {"kind": "once", "once_local": utc(2027, 1, 1)}),
         ("timezone", {"kind": "interval", "every": 60, "timezone": "Mars/Olympus"}),
         ("dst_gap", {"kind": "interval", "every": 60, "dst_gap": "before"}),
@@ -379,6 +392,59 @@ def test_a_bad_field_is_named_and_explained(field, fields):
 )
 def test_a_rule_explains_itself(fields, words):
     assert Recurrence(timezone="Europe/Berlin", **fields).explain() == words
+
+
+@pytest.mark.parametrize(
+    ("natural", "declared"),
+    [
+        ({"kind": "cron", "crons": "0 9 * * *"}, {"kind": "cron", "crons": ("0 9 * * *",)}),
+        ({"kind": "cron", "crons": iter(["@daily"])}, {"kind": "cron", "crons": ["@daily"]}),
+        ({"kind": "interval", "every": 900.0}, {"kind": "interval", "every": timedelta(minutes=15)}),
+        (
+            {"kind": "interval", "every": 60, "anchor": "2027-01-01T09:00+01:00"},
+            {"kind": "interval", "every": 60, "anchor": utc(2027, 1, 1, 8)},
+        ),
+        (
+            {"kind": "once", "once_local": "2027-07-01 09:00"},
+            {"kind": "once", "once_local": datetime(2027, 7, 1, 9)},  # noqa: DTZ001
+        ),
+        ({"timezone": ZoneInfo(NEW_YORK)}, {"timezone": NEW_YORK}),
+        ({"timezone": UTC}, {"timezone": "UTC"}),
+        (
+            {"start_at": "2027-01-01", "end_at": "2027-02-01T00:00Z"},
+            {"start_at": date(2027, 1, 1), "end_at": utc(2027, 2, 1)},
+        ),
+        ({"skip_dates": ["2027-01-01"], "extra_dates": None}, {"skip_dates": {date(2027, 1, 1)}}),
+    ],
+)
+def test_fields_may_be_given_as_it_comes_naturally(natural, declared):
+    minutely = {"kind": "interval", "every": 60}
+    assert Recurrence(**{**minutely, **natural}) == Recurrence(**{**minutely, **declared})
+
+
+def test_a_range_is_refused_when_it_is_asked_for_and_not_later():
+    with pytest.raises(RecurrenceError, match="needs a time zone"):
+        cron("0 9 * * *").between(utc(2027, 1, 1), datetime(2027, 1, 2))  # noqa: DTZ001
+
+
+def test_limits_at_the_ends_of_the_calendar_are_told():
+    forever = cron("0 9 * * *", start_at=datetime.min.replace(tzinfo=UTC), end_at=datetime.max.replace(tzinfo=UTC))
+    assert forever.explain().startswith("Every day at 09:00")
+    assert cron("0 9 * * *", start_at=date.min).explain().endswith("from 0001-01-01")
+
+
+def test_a_rule_survives_a_copy_and_a_journey():
+    rule = cron("0 9 * * *", "H H * * 5L", spread_key="a", skip_dates=[date(2027, 1, 1)])
+    assert copy.deepcopy(rule) == pickle.loads(pickle.dumps(rule)) == rule  # noqa: S301 - our own bytes
+
+
+def test_the_engine_loads_without_flask_and_the_database():
+    program = (
+        "import sys, dashboard.schedules.recurrence\n"
+        "print([name for name in sys.modules if name.split('.')[0] in {'flask', 'sqlalchemy', 'celery', 'pydantic'}])"
+    )
+    told = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert told.stdout.strip() == "[]"
 
 
 def test_a_rule_is_a_value():

@@ -301,3 +301,34 @@ def test_p20_a_bad_zone_is_a_sentence(zone):
     with pytest.raises(RecurrenceError) as caught:
         Recurrence(kind="cron", crons=["* * * * *"], timezone=zone)
     assert caught.value.field == "timezone"
+
+
+oddities = st.one_of(
+    st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=30), st.binary(max_size=5),
+    st.datetimes(), st.datetimes(timezones=st.timezones()), st.dates(), st.timedeltas(), st.just(UTC),
+    st.sampled_from(["0 9 * * *", "@daily", "Europe/Berlin", "2027-01-01", "2027-01-01T09:00", "2027-01-01T09:00Z"]),
+)  # fmt: skip
+anything = st.one_of(
+    oddities, st.lists(oddities, max_size=3), st.dictionaries(st.text(max_size=3), oddities, max_size=2)
+)
+FIELDS = ("crons", "every", "anchor", "once_local", "timezone", "start_at", "end_at", "skip_dates", "extra_dates",
+    "spread_key", "dst_gap", "dst_overlap")  # fmt: skip
+
+
+@examples(500)
+@given(
+    st.sampled_from(["once", "interval", "cron"]),
+    st.dictionaries(st.sampled_from(FIELDS), anything, max_size=2),
+    st.one_of(st.datetimes(timezones=st.just(UTC)), anything),
+)
+def test_p20_whatever_is_given_becomes_a_rule_or_a_sentence(kind, fields, instant):
+    sound = {"crons": ["0 9 * * *"], "every": 60, "once_local": datetime(2027, 1, 1, 9)}  # noqa: DTZ001
+    rules = []
+    refused = refusal(lambda _: rules.append(Recurrence(kind=kind, **{**sound, **fields})), "")
+    if refused is not None:
+        assert refused.field in FIELDS
+        return
+    (rule,) = rules
+    assert rule.explain()
+    assert hash(rule) == hash(Recurrence(kind=kind, **{**sound, **fields}))
+    assert refusal(lambda _: rule.after(instant), "") is None or not isinstance(instant, datetime) or not instant.tzinfo
