@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -13,11 +14,14 @@ from config.settings import Settings
 from dashboard.app import Dashboard, create_app
 from dashboard.core.orm import db
 from dashboard.core.tenancy import Tenant
-from tests.application import PLATFORM
+from scripts.embedded import free_port
 from tests.factories import make_tenant
 from tests.processes import RunningProcess, beat_process, celery, running, worker_process
 from tests.servers import PostgresServer, ValkeyServer, temporary_postgres, temporary_valkey
 from tests.worker.ledger_probes import PLUGIN, until_ready
+
+WITNESSED = "tests.chaos.witnessed_jobs"
+PLUGINS = (PLUGIN, WITNESSED)
 
 _numbers = count(1)
 
@@ -33,35 +37,45 @@ class Site:
     stack: ExitStack = field(default_factory=ExitStack)
 
     def start_beat(self) -> RunningProcess:
-        return self.stack.enter_context(beat_process(self.environment, plugins=[PLUGIN]))
+        return self.stack.enter_context(beat_process(self.environment, plugins=PLUGINS))
 
-    def start_worker(self, concurrency: int = 4) -> RunningProcess:
+    def start_worker(self, concurrency: int = 4, more_plugins: tuple[str, ...] = ()) -> RunningProcess:
         """Start a worker, and return once beat may count on it."""
-        worker = self.stack.enter_context(worker_process(self.environment, plugins=[PLUGIN], concurrency=concurrency))
+        plugins = (*PLUGINS, *more_plugins)
+        worker = self.stack.enter_context(worker_process(self.environment, plugins=plugins, concurrency=concurrency))
         until_ready(self.app)
         return worker
 
     def start_early_worker(self) -> RunningProcess:
         """Start a worker that cannot be ready yet."""
-        settings = {**self.environment, "PLUGINS": PLUGIN, "WORKER_CONCURRENCY": "2"}
+        settings = {**self.environment, "PLUGINS": ",".join(PLUGINS), "WORKER_CONCURRENCY": "2"}
         return self.stack.enter_context(running([*celery("worker"), "--loglevel=INFO"], settings))
+
+    def start_web(self) -> RunningProcess:
+        """Start the web process, and return once it listens at the platform's root."""
+        command = [sys.executable, "-m", "gunicorn", "-c", "config/gunicorn.py", "dashboard.wsgi:app"]
+        settings = {**self.environment, "PLUGINS": ",".join(PLUGINS)}
+        return self.stack.enter_context(running(command, settings, ready="Listening at"))
 
     def tenant(self, slug: str) -> Tenant:
         """Return a new tenant; each test has its own."""
         name = f"{slug}{next(_numbers)}"
-        return make_tenant(self.app, name, f"{PLATFORM}/{name}")
+        return make_tenant(self.app, name, f"{self.environment['PLATFORM_ROOT']}/{name}")
 
 
 @contextmanager
 def installed(environment: Mapping[str, str]) -> Iterator[Site]:
-    """An installation with `environment`, on servers of its own."""
+    """An installation with `environment`, on servers of its own and at an address where it can be asked."""
     with temporary_postgres() as postgres, temporary_valkey() as valkey:
+        port = free_port()
         own = {
             **environment,
             "DATABASE_URL": postgres.url("app"),
             "SYSTEM_DATABASE_URL": postgres.url("system"),
             "OWNER_DATABASE_URL": postgres.url("owner"),
             "REDIS_URL": valkey.url(),
+            "PORT": str(port),
+            "PLATFORM_ROOT": f"http://localhost:{port}",
         }
         app = create_app(Settings.from_env(own))
         with app.app_context():

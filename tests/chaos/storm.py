@@ -6,33 +6,41 @@ import os
 import random
 import signal
 import time
-from collections.abc import Callable, Iterator
-from contextlib import suppress
-from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
-from itertools import cycle, islice, pairwise
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass, field
+from itertools import islice
 from uuid import UUID
 
+import redis
 import sqlalchemy as sa
 
 from dashboard.core.orm import system_scope
 from dashboard.core.tenancy import Tenant
 from dashboard.runs.load import reconcile
-from dashboard.runs.models import Run, RunEvent, RunLog
-from dashboard.runs.states import ACTIVE_STATES, INTERRUPTED, PROBLEM_STATES, READY, RUNNING, SUCCEEDED
+from dashboard.runs.models import Run, RunEvent
+from dashboard.runs.states import ACTIVE_STATES, INTERRUPTED, PROBLEM_STATES, SUCCEEDED
+from tests.chaos.clicker import Clicker
 from tests.chaos.site import Site
+from tests.chaos.witness import Testimony, what_was_seen, witness
 from tests.factories.ledger import enqueue_runs
-from tests.processes import wait_until
-from tests.worker.job_types_for_tests import EFFECT
+from tests.processes import RunningProcess, wait_until
 from tests.worker.ledger_probes import job
 
-PATIENCE_SECONDS = 60.0
+PATIENCE_SECONDS = 90.0
 JOB_SECONDS = 0.3
+HONCHO_SECONDS = 5.0
+"""How long honcho lets what it stops end by itself."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
-    """What a storm left. A run is `listed` if it waits for a person, and `lost` if it neither ended nor is listed."""
+    """What a storm left.
+
+    A run is lost if it neither ended nor waits nor is listed for a person; if it is said to have succeeded and the
+    witness saw no effect; or if a click for it was answered and it is not there. Doubled are effects of runs that may
+    not run twice, and successes.
+    """
 
     kills: int
     runs: int
@@ -44,111 +52,215 @@ class Report:
     worst_recovery_s: float
     counter_drift: int
 
+    @property
+    def is_sound(self) -> bool:
+        return not (self.lost or self.completed_twice or self.counter_drift)
+
+
+@dataclass(slots=True)
+class Fleet:
+    """The processes that die, two of a kind so that the work goes on."""
+
+    site: Site
+    chance: random.Random
+    plugins: tuple[str, ...] = ()
+    beats: list[RunningProcess] = field(default_factory=list)
+    workers: list[RunningProcess] = field(default_factory=list)
+    webs: list[RunningProcess] = field(default_factory=list)
+
+    def start(self) -> None:
+        """Start what is missing."""
+        while len(self.webs) < 1:
+            self.webs.append(self.site.start_web())
+        while len(self.beats) < 2:
+            self.beats.append(self.site.start_beat())
+        while len(self.workers) < 2:
+            self.workers.append(self.site.start_worker(more_plugins=self.plugins))
+
+    @property
+    def everybody(self) -> list[RunningProcess]:
+        return [*self.webs, *self.beats, *self.workers]
+
+    @property
+    def weapons(self) -> tuple[Callable[[], None], ...]:
+        return (
+            self.kill_worker,
+            self.kill_child,
+            self.kill_beat,
+            self.kill_web,
+            self.kill_valkey,
+            self.flush_valkey,
+            self.kill_postgres,
+            self.stop_worker,
+            self.freeze_worker,
+            self.restart_as_honcho_does,
+            self.kill_everything,
+        )
+
+    def kill_worker(self) -> None:
+        self._take(self.workers).kill_group()
+
+    def kill_child(self) -> None:
+        with suppress(ProcessLookupError, IndexError):
+            os.kill(self.chance.choice(self.chance.choice(self.workers).children()), signal.SIGKILL)
+
+    def kill_beat(self) -> None:
+        self._take(self.beats).kill_group()
+
+    def kill_web(self) -> None:
+        self._take(self.webs).kill_group()
+
+    def kill_valkey(self) -> None:
+        """It writes nothing to disk, and so forgets all messages."""
+        self.site.valkey.kill()
+        self.site.valkey.start()
+
+    def flush_valkey(self) -> None:
+        with redis.Redis.from_url(self.site.valkey.url()) as client:
+            client.flushall()
+
+    def kill_postgres(self) -> None:
+        self.site.postgres.kill()
+        self.site.postgres.start()
+
+    def stop_worker(self) -> None:
+        """Ask a whole process group to stop, its children too."""
+        worker = self._take(self.workers)
+        os.killpg(worker.pid, signal.SIGTERM)
+        worker.stop()
+
+    def freeze_worker(self) -> None:
+        """Let a worker lose its leases without noticing, as a machine that is moved or swaps."""
+        worker = self.chance.choice(self.workers)
+        self.freeze([worker])
+
+    def freeze(self, workers: Iterable[RunningProcess]) -> None:
+        """Hold workers for longer than a lease, and let them go on."""
+        frozen = list(workers)
+        for worker in frozen:
+            os.killpg(worker.pid, signal.SIGSTOP)
+        time.sleep(float(self.site.environment["LEASE_SECONDS"]) + 2)
+        for worker in frozen:
+            os.killpg(worker.pid, signal.SIGCONT)
+
+    def restart_as_honcho_does(self) -> None:
+        """Ask all at once, and kill after five seconds what has not ended."""
+        for process in self.everybody:
+            os.killpg(process.pid, signal.SIGTERM)
+        end = time.monotonic() + HONCHO_SECONDS
+        for process in self.everybody:
+            process.stop(deadline=max(0.1, end - time.monotonic()))
+        self._forget_all()
+
+    def kill_everything(self) -> None:
+        """Let the power fail for all but the disk."""
+        for process in self.everybody:
+            process.kill_group()
+        self._forget_all()
+        self.kill_valkey()
+        self.kill_postgres()
+
+    def _take(self, kind: list[RunningProcess]) -> RunningProcess:
+        return kind.pop(self.chance.randrange(len(kind)))
+
+    def _forget_all(self) -> None:
+        for kind in (self.webs, self.beats, self.workers):
+            kind.clear()
+
 
 class Storm:
-    """Two beats and two workers at work on two tenants' runs, half of them idempotent, while something dies."""
+    """Two beats, two workers and the web at work on two tenants' runs, half of them idempotent; and something dies."""
 
-    def __init__(self, site: Site, chance: random.Random) -> None:
+    def __init__(self, site: Site, chance: random.Random, plugins: tuple[str, ...] = ()) -> None:
         self.site = site
         self.chance = chance
         self.tenants: list[Tenant] = [site.tenant("acme"), site.tenant("globex")]
-        self.beats = [site.start_beat(), site.start_beat()]
-        self.workers = [site.start_worker(), site.start_worker()]
-        self.killed_at: list[datetime] = []
+        self.fleet = Fleet(site, chance, plugins)
 
     def blow(self, kills: int, runs: int) -> Report:
-        """Kill `kills` times while `runs` runs are worked off; return what became of them."""
-        wanted = self._enqueue(runs)
-        for kill in islice(cycle(self._weapons()), kills):
-            time.sleep(self.chance.uniform(0.5, 1.5))  # the work has to go on a while between two blows
-            self.killed_at.append(datetime.now(UTC))
-            kill()
-        with suppress(AssertionError):  # what never ends is counted as lost
-            wait_until(lambda: not self._unfinished(wanted), PATIENCE_SECONDS)
-        return self._report(wanted)
+        """Kill `kills` times while `runs` runs and some clicks are worked off; return what became of them."""
+        with witness() as port, ExitStack() as stack:
+            self.fleet.start()
+            clickers = [stack.enter_context(Clicker(self.site, tenant, port=port)) for tenant in self.tenants]
+            wanted: list[UUID] = []
+            for weapon in islice(self._weapons(), kills):
+                wanted += self.enqueue(-(-runs // kills), port)
+                time.sleep(self.chance.uniform(0.5, 1.5))  # the work has to go on a while between two blows
+                weapon()
+                self.fleet.start()
+            stack.close()
+            wanted += [run_id for clicker in clickers for run_id in clicker.promised]
+            return self.report(wanted, kills, port)
 
-    def _enqueue(self, runs: int) -> list[UUID]:
-        half = runs // 4
-        again = {**job("sleep_again", seconds=JOB_SECONDS), "idempotent": True, "max_attempts": 100}
-        once = job("sleep_once", seconds=JOB_SECONDS)
+    def enqueue(self, runs: int, port: int) -> list[UUID]:
+        """Put about so many runs into the ledger, and return their ids."""
+        part = max(1, runs // 4)
+        again = {**job("witnessed_again", port=port, seconds=JOB_SECONDS), "idempotent": True, "max_attempts": 100}
+        once = job("witnessed_once", port=port, seconds=JOB_SECONDS)
         return [
             run_id
             for tenant in self.tenants
             for fields in (again, once)
-            for run_id in enqueue_runs(self.site.app, tenant, half, **fields)
+            for run_id in enqueue_runs(self.site.app, tenant, part, **fields)
         ]
 
-    def _weapons(self) -> list[Callable[[], None]]:
-        return [self._kill_worker, self._kill_child, self._kill_beat, self._kill_valkey, self._kill_postgres]
+    def report(self, wanted: list[UUID], kills: int, port: int, patience: float = PATIENCE_SECONDS) -> Report:
+        """Wait until all is done, for a while, and return what became of the runs."""
+        with suppress(AssertionError):  # what never ends is counted as lost
+            wait_until(lambda: not self._unfinished(wanted), patience)
+        with self.site.app.app_context(), system_scope("test") as session:
+            fates = {fate.id: fate for fate in session.execute(_FATES.where(Run.id.in_(wanted)))}
+            ends: dict[UUID, float] = dict(session.execute(_INTERRUPTIONS.where(RunEvent.run_id.in_(wanted))).all())
+            drift = len(reconcile(session))
+        seen = what_was_seen(port)
+        return Report(
+            kills=kills,
+            runs=len(wanted),
+            succeeded=sum(fate.state == SUCCEEDED for fate in fates.values()),
+            listed=sum(fate.state in PROBLEM_STATES for fate in fates.values()),
+            lost=sum(_is_lost(fates.get(run_id), seen) for run_id in wanted),
+            completed_twice=sum(_is_doubled(fate, seen) for fate in fates.values()),
+            started_twice=sum(seen.starts.get(str(run_id), 0) > 1 for run_id in wanted),
+            worst_recovery_s=round(max([*seen.recoveries, *_waits(seen, ends)], default=0.0), 1),
+            counter_drift=drift,
+        )
 
-    def _kill_worker(self) -> None:
-        victim = self.workers.pop(self.chance.randrange(2))
-        victim.kill_group()
-        self.workers.append(self.site.start_worker())
+    def said(self) -> str:
+        """Return what the processes said last."""
+        return "\n".join(process.output()[-5000:] for process in self.fleet.everybody)
 
-    def _kill_child(self) -> None:
-        worker = self.chance.choice(self.workers)
-        with suppress(ProcessLookupError):
-            os.kill(self.chance.choice(worker.children()), signal.SIGKILL)
-
-    def _kill_beat(self) -> None:
-        victim = self.beats.pop(self.chance.randrange(2))
-        victim.kill_group()
-        self.beats.append(self.site.start_beat())
-
-    def _kill_valkey(self) -> None:
-        self.site.valkey.kill()
-        self.site.valkey.start()
-
-    def _kill_postgres(self) -> None:
-        self.site.postgres.kill()
-        self.site.postgres.start()
+    def _weapons(self) -> Iterator[Callable[[], None]]:
+        """Each weapon once, in an order of chance; and again."""
+        while True:
+            yield from self.chance.sample(self.fleet.weapons, len(self.fleet.weapons))
 
     def _unfinished(self, runs: list[UUID]) -> int:
         with self.site.app.app_context(), system_scope("test") as session:
             active = sa.select(sa.func.count()).where(Run.id.in_(runs), Run.state.in_(ACTIVE_STATES))
             return session.scalar(active) or 0
 
-    def said(self) -> str:
-        """Return what the processes said last."""
-        return "\n".join(process.output()[-5000:] for process in [*self.beats, *self.workers])
 
-    def _report(self, runs: list[UUID]) -> Report:
-        with self.site.app.app_context(), system_scope("test") as session:
-            found = session.execute(_FATES.where(Run.id.in_(runs))).all()
-            return Report(
-                kills=len(self.killed_at),
-                runs=len(runs),
-                succeeded=sum(fate.state == SUCCEEDED for fate in found),
-                listed=sum(fate.state in PROBLEM_STATES for fate in found),
-                lost=len(runs) - sum(fate.state not in ACTIVE_STATES for fate in found),
-                completed_twice=sum(fate.successes > 1 or (not fate.idempotent and fate.effects > 1) for fate in found),
-                started_twice=sum(max(0, fate.starts - 1) for fate in found),
-                worst_recovery_s=max(self._recoveries(session, runs), default=timedelta()).total_seconds(),
-                counter_drift=len(reconcile(session)),
-            )
-
-    def _recoveries(self, session: sa.orm.Session, runs: list[UUID]) -> Iterator[timedelta]:
-        """Yield, for each run that was taken back from a dead worker, how long after the kill that was."""
-        events = session.execute(
-            sa.select(RunEvent.run_id, RunEvent.state, RunEvent.at)
-            .where(RunEvent.run_id.in_(runs))
-            .order_by(RunEvent.run_id, RunEvent.id)
-        ).all()
-        for before, after in pairwise(events):
-            taken_back = before.run_id == after.run_id and before.state == RUNNING
-            if taken_back and after.state in {READY, INTERRUPTED}:
-                yield after.at - max(at for at in self.killed_at if at <= after.at)
+def _is_lost(fate: sa.Row[UUID, str, bool, int] | None, seen: Testimony) -> bool:
+    if fate is None or fate.state in ACTIVE_STATES:
+        return True
+    return fate.state == SUCCEEDED and str(fate.id) not in seen.effects
 
 
-def _count(where: sa.ColumnElement[bool], of: type[RunEvent] | type[RunLog]) -> sa.ScalarSelect[int]:
-    return sa.select(sa.func.count()).where(of.run_id == Run.id, where).scalar_subquery()
+def _is_doubled(fate: sa.Row[UUID, str, bool, int], seen: Testimony) -> bool:
+    return fate.successes > 1 or (not fate.idempotent and seen.effects.get(str(fate.id), 0) > 1)
 
 
-_FATES = sa.select(
-    Run.state,
-    Run.idempotent,
-    _count(RunEvent.state == RUNNING, RunEvent).label("starts"),
-    _count(RunEvent.state == SUCCEEDED, RunEvent).label("successes"),
-    _count(RunLog.text == EFFECT, RunLog).label("effects"),
+def _waits(seen: Testimony, interrupted: dict[UUID, float]) -> Iterator[float]:
+    """Yield how long each killed run that may not run twice waited until a person could see it."""
+    for run, since in seen.orphaned.items():
+        if UUID(run) in interrupted:
+            yield interrupted[UUID(run)] - since
+
+
+_SUCCESSES = sa.select(sa.func.count()).where(RunEvent.run_id == Run.id, RunEvent.state == SUCCEEDED).scalar_subquery()
+_FATES = sa.select(Run.id, Run.state, Run.idempotent, _SUCCESSES.label("successes"))
+_INTERRUPTIONS = (
+    sa.select(RunEvent.run_id, sa.func.extract("epoch", sa.func.max(RunEvent.at)).cast(sa.Float))
+    .where(RunEvent.state == INTERRUPTED)
+    .group_by(RunEvent.run_id)
 )
