@@ -37,6 +37,8 @@ class Action(StrEnum):
     START_RUN = "start_run"  # run now, send now
     CANCEL_RUN = "cancel_run"
     RETRY_RUN = "retry_run"
+    RELEASE_KEY = "release_key"  # take a concurrency key from the run that holds it
+    RESOLVE_PROBLEM = "resolve_problem"  # dismiss failures, mark an interrupted run as done
     RESOLVE_DELIVERY = "resolve_delivery"  # resend an uncertain mail, or mark it sent
     VIEW_FLOWER = "view_flower"  # see the embedded Flower, where FLOWER_AUDIENCE says operators
     EDIT_SETTINGS = "edit_settings"
@@ -51,6 +53,8 @@ _OPERATOR = _VIEWER | {
     Action.START_RUN,
     Action.CANCEL_RUN,
     Action.RETRY_RUN,
+    Action.RELEASE_KEY,
+    Action.RESOLVE_PROBLEM,
     Action.RESOLVE_DELIVERY,
     Action.VIEW_FLOWER,
 }

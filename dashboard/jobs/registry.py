@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterable, Mapping
 from datetime import timedelta
 from importlib.metadata import entry_points
+from string import Formatter
 from types import ModuleType
 from typing import Any, ClassVar, Literal, TypeVar
 from uuid import UUID
@@ -19,7 +20,7 @@ from config.queues import DEFAULT_QUEUE, QUEUES
 from dashboard.core.errors import InvalidInput, StationmasterError
 from dashboard.jobs import params as job_params
 from dashboard.jobs.context import RunContext
-from dashboard.jobs.kinds import UnsupportedField
+from dashboard.jobs.kinds import UnsupportedField, kind_of
 from dashboard.jobs.outcomes import Result
 
 Lane = Literal["interactive", "bulk"]
@@ -46,7 +47,8 @@ class JobType:
     """One kind of work: what it is called, what it needs to know, and what it does.
 
     `key` is permanent: it is stored with every schedule and run. An `idempotent` job may be run again after a crash;
-    one that is not ends `interrupted` and waits for a person. `timeout` bounds one attempt. Raise `version` when
+    one that is not ends `interrupted` and waits for a person. `timeout` bounds one attempt. Runs of a tenant with the
+    same `concurrency_key` never run at once; it may name parameters, like `"import:{customer}"`. Raise `version` when
     Params changes its shape, and carry what is stored over in `migrate`.
     """
 
@@ -58,6 +60,7 @@ class JobType:
     timeout: ClassVar[timedelta] = timedelta(minutes=15)
     idempotent: ClassVar[bool] = False
     max_attempts: ClassVar[int] = 1
+    concurrency_key: ClassVar[str | None] = None
     version: ClassVar[int] = 1
     Params: ClassVar[type[BaseModel]] = NoParams
 
@@ -87,6 +90,20 @@ class JobType:
         return job_params.load(
             cls.Params, dict(stored) if version == cls.version else cls._carried_over(stored, version)
         )
+
+    @classmethod
+    def key_for(cls, stored: Mapping[str, Any], version: int) -> str | None:
+        """Return the concurrency key of a run with these stored parameters, or None if such runs may overlap.
+
+        Parameters that no longer fit have no key: their run fails before it does anything.
+        """
+        if cls.concurrency_key is None:
+            return None
+        try:
+            params = cls.load_params(stored, version)
+        except InvalidInput:
+            return None
+        return cls.concurrency_key.format_map(params.model_dump(mode="json", include=_named_in(cls.concurrency_key)))
 
     @classmethod
     def _carried_over(cls, stored: Mapping[str, Any], version: int) -> dict[str, Any]:
@@ -185,8 +202,25 @@ def _faults(cls: type[JobType]) -> list[tuple[bool, str]]:
         (cls.timeout < timedelta(seconds=1), "Its timeout must be a timedelta of a second or more."),
         (cls.max_attempts < 1, "Its max_attempts must be 1 or more."),
         (cls.version < 1, "Its version must be 1 or more."),
+        (not _is_key(cls), "Its concurrency_key may name parameters that are no secrets, like 'import:{customer}'."),
         (cls.run is JobType.run, "It needs a run(self, ctx, params)."),
     ]
+
+
+def _is_key(cls: type[JobType]) -> bool:
+    """Whether the concurrency key can be made of parameters; a run's key is shown, and so it must hold no secret."""
+    if cls.concurrency_key is None:
+        return True
+    known = {name for name, info in cls.Params.model_fields.items() if not kind_of(info).secret}
+    try:
+        return bool(cls.concurrency_key) and _named_in(cls.concurrency_key) <= known
+    except ValueError:
+        return False
+
+
+def _named_in(template: str) -> set[str]:
+    """Return the names in braces. Raises ValueError for braces that do not pair."""
+    return {name for _, name, _, _ in Formatter().parse(template) if name is not None}
 
 
 def _name(cls: type[JobType]) -> str:

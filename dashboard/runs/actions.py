@@ -1,4 +1,4 @@
-"""What an operator may do to a run: cancel it, or run it again."""
+"""What an operator may do to a run: cancel it, run it again, mark it done, or take its concurrency key."""
 
 from __future__ import annotations
 
@@ -12,7 +12,21 @@ from dashboard.core.orm import db
 from dashboard.core.tenancy import require_binding
 from dashboard.runs import ledger
 from dashboard.runs.models import Run
-from dashboard.runs.states import ACTIVE_STATES, CANCELLED, PROBLEM_STATES, READY, SUCCEEDED
+from dashboard.runs.states import (
+    ACTIVE_STATES,
+    CANCELLED,
+    HOLDS_SLOT,
+    INTERRUPTED,
+    PROBLEM_STATES,
+    READY,
+    RUNNING,
+    SUCCEEDED,
+)
+
+LONGEST_NOTE = 300
+MARKED_DONE = "marked_done"
+RELEASED = "released"
+TAKEN = "Somebody released its key. What its worker had not committed is undone; nobody knows how far it came."
 
 
 def cancel(run_id: UUID) -> Run:
@@ -44,6 +58,43 @@ def retry(run_id: UUID) -> Run:
     ledger.run_again(session, [again])
     session.refresh(run)
     record(session, "run.retry", subject=("run", run.id, run.name), details={"job_type": run.job_type, "was": was})
+    session.commit()
+    return run
+
+
+def mark_done(run_id: UUID, note: str) -> Run:
+    """Say of an interrupted run that its work is done, as somebody found who looked; `note` says how they know.
+
+    Raises NotFound for a run that is not this tenant's, Refused without a note and for one that was not interrupted.
+    """
+    run = _locked(run_id)
+    note = note.strip()[:LONGEST_NOTE]
+    if not note:
+        raise Refused("Say in a few words how you know that it is done.")
+    if run.state != INTERRUPTED:
+        raise Refused("Only a run that was interrupted can be marked as done.")
+    session = db.session()
+    ledger.move(session, run, SUCCEEDED, reason=MARKED_DONE, note=note, actor=require_binding().actor)
+    record(session, "run.mark_done", subject=("run", run.id, run.name), details={"note": note})
+    session.commit()
+    return run
+
+
+def release_key(run_id: UUID) -> Run:
+    """Take the concurrency key from a running run: its worker loses the lease, and what it has not committed is undone.
+
+    The run ends interrupted, because nobody knows how far it came. Raises NotFound for a run that is not this tenant's,
+    Refused for one that does not run or holds no key.
+    """
+    run = _locked(run_id)
+    if run.concurrency_key is None or run.state not in HOLDS_SLOT:
+        raise Refused("This run holds no key any more.")
+    if run.state != RUNNING:
+        raise Refused("This run has not started yet. Cancel it instead.")
+    session = db.session()
+    ledger.move(session, run, INTERRUPTED, reason=RELEASED, note=TAKEN, actor=require_binding().actor)
+    details = {"job_type": run.job_type, "key": run.concurrency_key, "worker": run.worker}
+    record(session, "run.release_key", subject=("run", run.id, run.name), details=details)
     session.commit()
     return run
 

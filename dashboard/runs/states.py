@@ -36,15 +36,19 @@ MOVES: dict[str, frozenset[str]] = {
     ADMITTED: frozenset({RUNNING, READY, CANCELLED}),
     RUNNING: frozenset({SUCCEEDED, FAILED, DEAD, CANCELLED, TIMED_OUT, INTERRUPTED, RETRYING, READY}),
     RETRYING: frozenset({READY, CANCELLED, DEAD}),
-    SUCCEEDED: frozenset(),
+    SUCCEEDED: frozenset({READY}),
     FAILED: frozenset({READY}),
     DEAD: frozenset({READY}),
     CANCELLED: frozenset(),
     TIMED_OUT: frozenset({READY}),
-    INTERRUPTED: frozenset({READY}),
+    INTERRUPTED: frozenset({READY, SUCCEEDED}),
     SKIPPED: frozenset(),
 }
-"""From each state, the states a run may move to; `ready` after an end is a redrive by a person."""
+"""From each state, the states a run may move to.
+
+`ready` after an end is a redrive by a person, after `succeeded` to send again a mail that may not have arrived.
+`succeeded` after `interrupted` is a person who looked and found the work done.
+"""
 
 ACTIVE_STATES = frozenset({SCHEDULED, READY, ADMITTED, RUNNING, RETRYING})
 """States from which a run still moves by itself."""

@@ -15,7 +15,7 @@ from dashboard.core.errors import Refused
 from dashboard.core.formats import plural
 from dashboard.core.htmx import Live, fragment_or_page, see_other, uncached, unchanged
 from dashboard.core.paging import cursor
-from dashboard.runs import actions, bulk
+from dashboard.runs import actions, artifacts, bulk
 from dashboard.runs.board import RunFilter, duration_of, panel_version, run_page, runs_board
 from dashboard.runs.models import Run
 
@@ -51,7 +51,22 @@ def show(run_id: UUID) -> ResponseReturnValue:
         return response
     page = run_page(run_id) or abort(404)
     live = Live.of(active=not page.waits, final=page.is_final, tag=tag)
-    return fragment_or_page("runs/show.html", "runs/_run.html", tag=tag, page=page, live=live, duration_of=_duration())
+    return fragment_or_page(
+        "runs/show.html",
+        "runs/_run.html",
+        tag=tag,
+        page=page,
+        live=live,
+        duration_of=_duration(),
+        heartbeat_seconds=current_app.extensions["settings"].heartbeat_seconds,
+    )
+
+
+@bp.get("/<uuid:run_id>/artifacts/<name>")
+@requires(Action.VIEW)
+def artifact(run_id: UUID, name: str) -> ResponseReturnValue:
+    """A file that the run made, to be saved."""
+    return artifacts.download(artifacts.artifact(run_id, name) or abort(404))
 
 
 @bp.post("/<uuid:run_id>/cancellations")
@@ -73,6 +88,30 @@ def retry(run_id: UUID) -> ResponseReturnValue:
     try:
         actions.retry(run_id)
         flash("It will run again as soon as a worker is free.", "ok")
+    except Refused as refusal:
+        flash(str(refusal), "warn")
+    return see_other(url_for("runs.show", run_id=run_id))
+
+
+@bp.post("/<uuid:run_id>/confirmations")
+@requires(Action.RESOLVE_PROBLEM)
+def mark_done(run_id: UUID) -> ResponseReturnValue:
+    """Say of an interrupted run that its work is done."""
+    try:
+        actions.mark_done(run_id, request.form.get("note", ""))
+        flash("Marked as done.", "ok")
+    except Refused as refusal:
+        flash(str(refusal), "warn")
+    return see_other(url_for("runs.show", run_id=run_id))
+
+
+@bp.post("/<uuid:run_id>/releases")
+@requires(Action.RELEASE_KEY)
+def release_key(run_id: UUID) -> ResponseReturnValue:
+    """Take the concurrency key from this run, so that the next one can start."""
+    try:
+        actions.release_key(run_id)
+        flash("Released. Whoever waits for the key starts now.", "ok")
     except Refused as refusal:
         flash(str(refusal), "warn")
     return see_other(url_for("runs.show", run_id=run_id))

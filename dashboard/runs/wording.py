@@ -14,7 +14,8 @@ from dashboard.runs.retention import last_purge
 REASONS = {
     "overlap": "The run before it was still going.",
     "paused": "The schedule was paused.",
-    "blackout": "The date is one on which the schedule does not run.",
+    "blackout": "Nothing runs on this date or in this window.",
+    "holiday": "It is a holiday:",
     "missed_window": "It was too late: older than the catch-up window.",
     "coalesced": "A later one ran in its place.",
     "limit": "The schedule's limit of runs was reached.",
@@ -23,8 +24,13 @@ REASONS = {
     "edited": "The schedule or its time zone was changed before it ran.",
     "by_hand": "Somebody skipped this one fire.",
     "invalid": "The schedule could not run as it stood.",
+    "worker_died": "Its worker died.",
+    "time_limit": "It ran into its time limit.",
+    "refused": "It was not allowed to start.",
+    "released": "Somebody released its concurrency key while it ran.",
+    "marked_done": "A person looked, and marked it as done.",
 }
-"""What an operator reads for each reason of a skip."""
+"""What an operator reads for each reason of a skip or of an end."""
 
 
 def init_app(app: Flask) -> None:

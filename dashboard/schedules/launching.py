@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 from sqlalchemy.orm import Session
 
 from dashboard.core.tenancy import Actor
-from dashboard.jobs.registry import JobType, job_type
+from dashboard.jobs.registry import JobType, UnknownJobType, job_type
 from dashboard.runs.ledger import Lane, RunRequest, enqueue
 from dashboard.runs.models import Run
 from dashboard.schedules.claiming import DueSchedule
@@ -23,13 +24,16 @@ def launch(
     not_before: datetime | None,
     actor: Actor,
     lane: Lane = "bulk",
+    beside: bool = False,
 ) -> Run:
     """Insert the run of `occurrence`, with the schedule's parameters as they are now.
 
+    `beside` lets it run at the same time as others of the schedule; a concurrency key that somebody gave still counts.
     Raises UnknownJobType if the schedule's job type is gone.
     """
     kind = job_type(schedule.job_type)
-    return enqueue(session, request_for(schedule, occurrence, kind, not_before=not_before, actor=actor, lane=lane))
+    request = request_for(schedule, occurrence, kind, not_before=not_before, actor=actor, lane=lane)
+    return enqueue(session, replace(request, concurrency_key=schedule.concurrency_key) if beside else request)
 
 
 def request_for(
@@ -71,6 +75,15 @@ def request_for(
 def key_of(schedule: Schedule | DueSchedule) -> str | None:
     """Return what a schedule's runs hold while they are with a worker, one at a time; None if they may overlap.
 
-    However a run came about, by its time or by hand, this is the last word on overlap. Backfills have their own.
+    The schedule's own key goes before its job type's. However a run came about, by its time or by hand, this is the
+    last word on overlap. Backfills have their own.
     """
-    return schedule.concurrency_key or (None if schedule.overlap == "allow" else f"schedule:{schedule.id}")
+    key = schedule.concurrency_key or _key_of_job(schedule)
+    return key or (None if schedule.overlap == "allow" else f"schedule:{schedule.id}")
+
+
+def _key_of_job(schedule: Schedule | DueSchedule) -> str | None:
+    try:
+        return job_type(schedule.job_type).key_for(schedule.params, schedule.job_version)
+    except UnknownJobType:
+        return None

@@ -237,12 +237,13 @@ def _leave_out_decided(session: Session, verdicts: Sequence[Verdict]) -> None:
 
 def _busy(session: Session, verdicts: Sequence[Verdict], now: datetime) -> set[UUID]:
     """Return the schedules that have a run which their overlap policy does not let another one join."""
-    ids = [
-        verdict.schedule.id
+    keys = {
+        verdict.schedule.id: key_of(verdict.schedule)
         for verdict in verdicts
         if verdict.schedule.overlap in _EXCLUSIVE and any(decision.runs for decision in verdict.decisions)
-    ]
-    return set(session.scalars(_BUSY, {"ids": ids, "now": now})) if ids else set()
+    }
+    asked = {"ids": list(keys), "keys": list(keys.values()), "now": now}
+    return set(session.scalars(_BUSY, asked)) if keys else set()
 
 
 _EXCLUSIVE = frozenset({"skip", "queue_one"})
@@ -253,12 +254,12 @@ SELECT id FROM (
     SELECT id, (
         SELECT 1 FROM run
         WHERE run.schedule_id = schedule.id
-            AND run.concurrency_key = coalesce(schedule.concurrency_key, 'schedule:' || CAST(schedule.id AS text))
+            AND run.concurrency_key = wanted.key
             AND run.state IN ('scheduled', 'ready', 'admitted', 'running', 'retrying')
             AND (run.state <> 'scheduled' OR run.not_before <= :now)
             AND (schedule.overlap = 'skip' OR run.state IN ('scheduled', 'ready'))
         LIMIT 1) AS run
-    FROM schedule WHERE id = ANY(:ids)) AS looked
+    FROM unnest(CAST(:ids AS uuid[]), CAST(:keys AS text[])) AS wanted(id, key) JOIN schedule USING (id)) AS looked
 WHERE run IS NOT NULL
 """)
 

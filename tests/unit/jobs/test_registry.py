@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pydantic import BaseModel
+from pydantic import BaseModel, SecretStr
 
 from dashboard.core.errors import InvalidInput
 from dashboard.jobs import registry
@@ -95,12 +95,32 @@ def test_two_classes_with_one_key_are_refused() -> None:
         ({"timeout": timedelta()}, "Its timeout must be"),
         ({"max_attempts": 0}, "Its max_attempts must be"),
         ({"run": JobType.run}, "It needs a run"),
+        ({"concurrency_key": "report:{weeks}"}, "Its concurrency_key may name parameters"),
+        ({"concurrency_key": "report:{days"}, "Its concurrency_key may name parameters"),
+        ({"concurrency_key": "report:{days.real}"}, "Its concurrency_key may name parameters"),
+        ({"concurrency_key": ""}, "Its concurrency_key may name parameters"),
         ({"Params": type("Odd", (BaseModel,), {"__annotations__": {"thing": bytes}})}, r"Odd\.thing: .*bytes"),
     ],
 )
 def test_a_job_type_that_could_not_work_is_refused_at_registration(changes: dict[str, Any], sentence: str) -> None:
     with pytest.raises(BadJobType, match=sentence):
         registry.register(type("Changed", (Report,), {"key": "test.changed", **changes}))
+
+
+def test_a_concurrency_key_can_hold_no_secret() -> None:
+    params = type("Params", (BaseModel,), {"__annotations__": {"token": SecretStr}})
+    secretive = {"key": "test.secretive", "Params": params, "concurrency_key": "with:{token}"}
+    with pytest.raises(BadJobType, match="parameters that are no secrets"):
+        registry.register(type("Secretive", (Report,), secretive))
+
+
+def test_a_concurrency_key_is_made_of_parameters_of_any_version() -> None:
+    single: Any = type("Single", (Report,), {"concurrency_key": "report:{days}"})
+    assert single.key_for({"days": 3}, 2) == "report:3"
+    assert single.key_for({}, 2) == "report:7"
+    assert single.key_for({"weeks": 2}, 1) == "report:14"
+    assert single.key_for({"days": "many"}, 2) is None
+    assert Report.key_for({"days": 3}, 2) is None
 
 
 def test_only_a_job_that_may_run_twice_is_tried_again_by_default() -> None:

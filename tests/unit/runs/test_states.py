@@ -14,6 +14,7 @@ from dashboard.runs.states import (
     PROBLEM_STATES,
     READY,
     RUN_STATES,
+    SUCCEEDED,
     WAITING_STATES,
     can_move,
 )
@@ -33,7 +34,8 @@ def test_every_state_has_its_moves() -> None:
 
 @pytest.mark.parametrize("state", sorted(set(RUN_STATES) - ACTIVE_STATES))
 def test_a_run_that_has_ended_moves_only_if_a_person_runs_it_again(state: str) -> None:
-    assert MOVES[state] == ({READY} if state in PROBLEM_STATES else set())
+    also = {"interrupted": {SUCCEEDED}}.get(state, set())
+    assert MOVES[state] == ({READY} | also if state in PROBLEM_STATES | {SUCCEEDED} else set())
 
 
 def test_the_groups_of_states_agree() -> None:

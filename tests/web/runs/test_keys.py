@@ -1,0 +1,167 @@
+"""Concurrency keys: who gives them to runs, who waits for whom, and how an operator releases one."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+import sqlalchemy as sa
+from pydantic import BaseModel
+
+from dashboard.app import Dashboard
+from dashboard.audit.models import AuditEntry
+from dashboard.core.orm import db, system_scope
+from dashboard.core.tenancy import Tenant
+from dashboard.jobs import registry
+from dashboard.jobs.actions import start_run
+from dashboard.jobs.context import RunContext
+from dashboard.jobs.registry import JobType
+from dashboard.runs.models import Run
+from tests.factories import make_user
+from tests.factories.ledger import load_of, run_of, timeline_of
+from tests.factories.mailings import acting
+from tests.factories.people import People
+from tests.factories.runs import make_run
+from tests.factories.schedules import make_schedule, planned, runs
+from tests.signing_in import Browser, sign_in
+
+KEY = "import:Globex"
+
+
+class Import(JobType):
+    key = "test.import"
+    label = "Import"
+    concurrency_key = "import:{customer}"
+
+    class Params(BaseModel):
+        customer: str
+        rows: int = 10
+
+    def run(self, ctx: RunContext, params: Params) -> None: ...
+
+
+@pytest.fixture(autouse=True)
+def _job_type(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(registry, "_job_types", dict(registry._job_types))
+    registry.register(Import)
+
+
+@pytest.fixture
+def operator(app: Dashboard, acme: Tenant) -> Browser:
+    make_user(app, "olivia@acme.test", roles={acme.id: "operator"})
+    return sign_in(app, acme, "olivia@acme.test")
+
+
+def held_and_waiting(app: Dashboard, tenant: Tenant, state: str = "running") -> tuple[Run, Run]:
+    return (
+        make_run(app, tenant, state, name="First", concurrency_key=KEY),
+        make_run(app, tenant, "ready", name="Second", concurrency_key=KEY),
+    )
+
+
+def test_a_run_that_is_started_gets_the_key_that_its_job_type_makes_of_its_parameters(
+    app: Dashboard, acme: Tenant
+) -> None:
+    with acting(app, acme):
+        run_id = start_run(db.session(), Import.key, {"customer": "Globex"}).id
+        db.session.commit()
+    assert run_of(app, run_id).concurrency_key == KEY
+
+
+@pytest.mark.parametrize("overlap", ["skip", "allow"])
+def test_a_planned_run_gets_it_too_whatever_its_schedule_says_of_overlap(
+    app: Dashboard, acme: Tenant, overlap: str
+) -> None:
+    due = timedelta(seconds=5)
+    make_schedule(app, acme, due_for=due, job_type=Import.key, params={"customer": "Globex"}, overlap=overlap)
+    planned(app)
+    assert [run.concurrency_key for run in runs(app)] == [KEY]
+
+
+def test_a_schedules_own_key_goes_first(app: Dashboard, acme: Tenant) -> None:
+    due = timedelta(seconds=5)
+    params = {"customer": "Globex"}
+    make_schedule(app, acme, due_for=due, job_type=Import.key, params=params, concurrency_key="mine")
+    planned(app)
+    assert [run.concurrency_key for run in runs(app)] == ["mine"]
+
+
+def test_a_schedule_that_skips_knows_its_run_before_by_the_same_key(app: Dashboard, acme: Tenant) -> None:
+    due = timedelta(seconds=5)
+    schedule = make_schedule(app, acme, due_for=due, job_type=Import.key, params={"customer": "Globex"})
+    make_run(app, acme, "running", schedule_id=schedule.id, concurrency_key=KEY)
+    planned(app)
+    assert len(runs(app)) == 1
+
+
+def test_who_waits_sees_for_whom(app: Dashboard, operator: Browser, acme: Tenant) -> None:
+    holder, waiting = held_and_waiting(app, acme)
+    page = operator.get(f"/runs/{waiting.id}").text
+    assert "Waits for" in page
+    assert f"/runs/{holder.id}" in page
+    assert f"<code>{KEY}</code>" in page
+    assert "Waits for" not in operator.get(f"/runs/{holder.id}").text
+
+
+def test_releasing_the_key_ends_the_holder_so_that_the_next_one_can_start(
+    app: Dashboard, operator: Browser, acme: Tenant
+) -> None:
+    holder, waiting = held_and_waiting(app, acme)
+    answer = operator.post(f"/runs/{holder.id}/releases", follow_redirects=True)
+    assert "Whoever waits for the key starts now." in answer.text
+    assert (run_of(app, holder.id).state, run_of(app, holder.id).reason) == ("interrupted", "released")
+    assert timeline_of(app, holder.id)[-1] == "interrupted"
+    assert run_of(app, waiting.id).state == "ready"
+    assert (load_of(app, acme).ready, load_of(app, acme).running) == (1, 0)
+    with app.app_context(), system_scope("test") as session:
+        entry = session.scalars(sa.select(AuditEntry).where(AuditEntry.subject_id == holder.id)).one()
+    assert (entry.action, entry.details["key"]) == ("run.release_key", KEY)
+
+
+@pytest.mark.parametrize(
+    ("state", "said"), [("admitted", "Cancel it instead."), ("succeeded", "holds no key"), ("ready", "holds no key")]
+)
+def test_what_does_not_run_cannot_be_released(
+    app: Dashboard, operator: Browser, acme: Tenant, state: str, said: str
+) -> None:
+    run = make_run(app, acme, state, concurrency_key=KEY)
+    assert said in operator.post(f"/runs/{run.id}/releases", follow_redirects=True).text
+    assert run_of(app, run.id).state == state
+
+
+def test_a_run_without_a_key_cannot_be_released(app: Dashboard, operator: Browser, acme: Tenant) -> None:
+    run = make_run(app, acme, "running")
+    assert "holds no key" in operator.post(f"/runs/{run.id}/releases", follow_redirects=True).text
+    assert run_of(app, run.id).state == "running"
+
+
+def test_a_viewer_sees_who_holds_the_key_and_may_not_release_it(app: Dashboard, acme: Tenant, people: People) -> None:
+    holder, waiting = held_and_waiting(app, acme)
+    viewer = sign_in(app, acme, "victor@acme.test")
+    page = viewer.get(f"/runs/{waiting.id}").text
+    assert "Waits for" in page
+    assert "/releases" not in page
+    assert viewer.post(f"/runs/{holder.id}/releases").status_code == 403
+
+
+def test_an_interrupted_run_is_marked_done_with_a_note(app: Dashboard, operator: Browser, acme: Tenant) -> None:
+    run = make_run(app, acme, "interrupted", reason="worker_died")
+    assert "Mark done" in operator.get(f"/runs/{run.id}").text
+    operator.post(f"/runs/{run.id}/confirmations", data={"note": "The bank has the file."})
+    assert (run_of(app, run.id).state, run_of(app, run.id).reason) == ("succeeded", "marked_done")
+    assert "The bank has the file." in operator.get(f"/runs/{run.id}").text
+    with app.app_context(), system_scope("test") as session:
+        entry = session.scalars(sa.select(AuditEntry).where(AuditEntry.subject_id == run.id)).one()
+    assert (entry.action, entry.details) == ("run.mark_done", {"note": "The bank has the file."})
+
+
+@pytest.mark.parametrize(
+    ("state", "note", "said"),
+    [("interrupted", "  ", "Say in a few words"), ("failed", "I looked", "Only a run that was interrupted")],
+)
+def test_what_cannot_be_marked_done_is_told_in_a_sentence(
+    app: Dashboard, operator: Browser, acme: Tenant, state: str, note: str, said: str
+) -> None:
+    run = make_run(app, acme, state)
+    assert said in operator.post(f"/runs/{run.id}/confirmations", data={"note": note}, follow_redirects=True).text
+    assert run_of(app, run.id).state == state
