@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
 from datetime import date, datetime, timedelta
-from typing import Any
+from typing import Any, NoReturn
 from uuid import UUID, uuid4
 
 import sqlalchemy as sa
@@ -23,8 +23,10 @@ from dashboard.runs.ledger import cancel
 from dashboard.runs.load import SCHEDULES, notify
 from dashboard.runs.models import Run
 from dashboard.runs.states import WAITING_STATES
+from dashboard.schedules import calendars
 from dashboard.schedules.launching import launch
 from dashboard.schedules.models import Occurrence, Schedule, ScheduleRevision
+from dashboard.schedules.overlap import meeting
 from dashboard.schedules.planner import resume as end_pause
 from dashboard.schedules.recurrence import Recurrence, RecurrenceError
 from dashboard.schedules.revisions import Change, changes, snapshot
@@ -55,6 +57,7 @@ class ScheduleDraft:
     end_at: datetime | None = None
     skip_dates: list[date] = field(default_factory=list)
     extra_dates: list[date] = field(default_factory=list)
+    holiday_calendars: list[UUID] = field(default_factory=list)
     runs_left: int | None = None
     jitter_seconds: int = 0
     catchup: str = "latest"
@@ -78,6 +81,7 @@ TIMING = frozenset(
         "end_at",
         "skip_dates",
         "extra_dates",
+        "holiday_calendars",
         "runs_left",
     }
 )
@@ -139,6 +143,7 @@ def update(schedule: Schedule, draft: ScheduleDraft, *, rev: int) -> None:
     Raises InvalidInput for bad fields, Conflict with what differs if somebody saved since `rev`.
     """
     session = db.session
+    calendars.hold(draft.holiday_calendars)
     session.refresh(schedule, with_for_update=True)
     _refuse_archived(schedule)
     if schedule.rev != rev:
@@ -232,33 +237,68 @@ def restore(schedule: Schedule) -> None:
     _commit(session(), "schedule.restore", schedule)
 
 
-def run_now(schedule: Schedule, *, token: str = "") -> Run:
+class Skipped(Refused):
+    """A run of this schedule is still going, so this one was skipped. Force it to run both at once."""
+
+
+def run_now(schedule: Schedule, *, token: str = "", force: bool = False) -> Run:
     """Run it once more, now; its next fire stays. A second call with the same `token` returns the same run.
 
-    Raises Refused if the schedule is archived or its job type or parameters are no longer valid.
+    Runs that meet are treated as the schedule's overlap policy says; with `force` it runs beside them. Raises Skipped
+    if the policy skips it, Refused if the schedule is archived or its job type or parameters are no longer valid.
     """
     session = db.session
     session.refresh(schedule, with_for_update=True)
     _refuse_archived(schedule)
     key = f"manual:{token or uuid4()}"
     known = session.scalar(
-        sa.select(Run)
-        .join(Occurrence, Occurrence.id == Run.occurrence_id)
-        .where(Occurrence.schedule_id == schedule.id, Occurrence.occurrence == key)
+        sa.select(Occurrence).where(Occurrence.schedule_id == schedule.id, Occurrence.occurrence == key)
     )
     if known is not None:
-        return known
+        return _run_of(known)
+    found = meeting(schedule)
+    if found.outcome == "skipped" and not force:
+        _skip_by_hand(schedule, key)
+    if found.outcome == "cancels" and not force:
+        _cancel_for_another(found.runs)
+    run = _launch_by_hand(schedule, key, beside=force)
+    _commit(session(), "schedule.run_now", schedule, run_id=str(run.id), forced=force)
+    return run
+
+
+def _run_of(occurrence: Occurrence) -> Run:
+    """Return what came of an earlier click. Raises Skipped if that was nothing."""
+    run = db.session.scalar(sa.select(Run).where(Run.occurrence_id == occurrence.id))
+    if run is None:
+        raise Skipped
+    return run
+
+
+def _skip_by_hand(schedule: Schedule, key: str) -> NoReturn:
+    skip = Occurrence(schedule_id=schedule.id, occurrence=key, decision="skip", reason="overlap", rev=schedule.rev)
+    db.session.add(skip)
+    _commit(db.session(), "schedule.run_now", schedule, skipped="overlap")
+    raise Skipped
+
+
+def _cancel_for_another(runs: Sequence[Run]) -> None:
+    ids = [run.id for run in runs]
+    locked = sa.select(Run).where(Run.id.in_(ids)).order_by(Run.id).with_for_update(key_share=True)
+    for run in db.session.scalars(locked.execution_options(populate_existing=True)).all():
+        cancel(db.session(), run, note="Somebody ran it again.", actor=require_binding().actor)
+
+
+def _launch_by_hand(schedule: Schedule, key: str, *, beside: bool) -> Run:
+    session = db.session
     occurrence = Occurrence(schedule_id=schedule.id, occurrence=key, decision="run", rev=schedule.rev)
     session.add(occurrence)
     session.flush()
     actor = require_binding().actor
     try:
-        run = launch(session(), schedule, occurrence, not_before=None, actor=actor, lane="interactive")
+        return launch(session(), schedule, occurrence, not_before=None, actor=actor, lane="interactive", beside=beside)
     except (UnknownJobType, InvalidInput) as error:
         session.rollback()
         raise Refused(f"{error} Edit the schedule, then run it.") from error
-    _commit(session(), "schedule.run_now", schedule, run_id=str(run.id))
-    return run
 
 
 def spread(schedule: Schedule, jitter_seconds: int) -> None:
@@ -287,6 +327,7 @@ def _apply(schedule: Schedule, draft: ScheduleDraft, now: datetime) -> None:
     for each in fields(draft):
         setattr(schedule, each.name, getattr(draft, each.name))
     schedule.name = draft.name.strip()
+    schedule.days_off = _held_days_off(draft, errors)
     schedule.job_version = version
     if schedule.kind == "interval" and (schedule.anchor is None or "every_seconds" in errors):
         schedule.anchor = now.replace(microsecond=0)
@@ -310,6 +351,14 @@ def _check_params(draft: ScheduleDraft, errors: dict[str, str]) -> int:
     return 1
 
 
+def _held_days_off(draft: ScheduleDraft, errors: dict[str, str]) -> list[str]:
+    try:
+        return calendars.hold(draft.holiday_calendars)
+    except InvalidInput as error:
+        errors.update(error.errors)
+        return []
+
+
 def _check_timing(schedule: Schedule, draft: ScheduleDraft, now: datetime, errors: dict[str, str]) -> None:
     zone: str = require_binding().settings["TIMEZONE"]
     if draft.kind == "interval" and draft.every_seconds and draft.every_seconds < LEAST_INTERVAL.total_seconds():
@@ -320,12 +369,14 @@ def _check_timing(schedule: Schedule, draft: ScheduleDraft, now: datetime, error
         errors[error.field] = str(error)
         return
     if schedule.next_at is None and "every" not in errors:
-        errors["once_local" if draft.kind == "once" else "crons"] = _why_never(draft)
+        errors["once_local" if draft.kind == "once" else "crons"] = _why_never(schedule, draft, now)
 
 
-def _why_never(draft: ScheduleDraft) -> str:
+def _why_never(schedule: Schedule, draft: ScheduleDraft, now: datetime) -> str:
     if draft.kind != "once" or draft.once_local is None:
         return "This never fires again."
+    if schedule.days_off and draft.once_local.date() >= now.date():
+        return f"This is a day off: {calendars.name_of_day(schedule)}. Choose another day, or no holiday calendar."
     if draft.once_local.year > utc_now().year:
         return "This is too far away. Choose a time within the next 50 years."
     return "This time has passed. Choose a later one, or send it now instead."

@@ -55,12 +55,13 @@ def show(schedule: str, as_json: bool) -> None:
 
 @schedules.command()
 @click.argument("schedule")
+@click.option("--force", is_flag=True, help="Also beside a run of it that is still going.")
 @tenant_option
 @json_option
-def run(schedule: str, as_json: bool) -> None:
+def run(schedule: str, force: bool, as_json: bool) -> None:
     """Run a schedule once more, now; its next fire stays."""
     found = _find(schedule)
-    started = actions.run_now(found)
+    started = actions.run_now(found, force=force)
     print_done(
         f"{found.name} runs as soon as a worker is free: {started.id}",
         {"schedule": found.id, "run": started.id},

@@ -19,6 +19,7 @@ from dashboard.schedules import actions, backfills, single_fires
 from dashboard.schedules.board import schedule_history, schedule_page, schedules_board
 from dashboard.schedules.editor import bp
 from dashboard.schedules.models import Schedule
+from dashboard.schedules.overlap import meeting
 
 __all__ = ["bp"]
 
@@ -54,9 +55,17 @@ def show(schedule_id: UUID) -> ResponseReturnValue:
         tag=tag,
         page=page,
         live=live,
-        token=uuid4(),
         duration_of=lambda run: duration_of(run, now),
     )
+
+
+@bp.get("/<uuid:schedule_id>/runs/new")
+@requires(Action.START_RUN)
+def new_run(schedule_id: UUID) -> ResponseReturnValue:
+    """Ask before running it: with which parameters, and beside which runs that are still going."""
+    schedule = actions.get(schedule_id) or abort(404)
+    page = render_template("schedules/run_now.html", schedule=schedule, meeting=meeting(schedule), token=uuid4())
+    return uncached(current_app.make_response(page))
 
 
 @bp.post("/<uuid:schedule_id>/runs")
@@ -65,7 +74,7 @@ def run_now(schedule_id: UUID) -> ResponseReturnValue:
     """Run it once more; the token makes a double click one run."""
     schedule = actions.get(schedule_id) or abort(404)
     try:
-        run = actions.run_now(schedule, token=request.form.get("token", ""))
+        run = actions.run_now(schedule, token=request.form.get("token", ""), force="force" in request.form)
     except Refused as refusal:
         flash(str(refusal), "warn")
         return see_other(url_for("schedules.show", schedule_id=schedule_id))

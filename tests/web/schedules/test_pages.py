@@ -186,15 +186,6 @@ def test_a_secret_parameter_is_never_shown_and_stays_when_left_empty(app: Dashbo
     assert "hunter2-canary" not in str(before.params)
 
 
-def test_run_now_twice_with_one_token_is_one_run(app: Dashboard, operator: Browser, acme: Tenant) -> None:
-    schedule = make_schedule(app, acme, job_type=Echo.key)
-    first = operator.post(f"/schedules/{schedule.id}/runs", data={"token": "once"})
-    second = operator.post(f"/schedules/{schedule.id}/runs", data={"token": "once"})
-    assert first.location == second.location
-    assert len(all_of(app, Run)) == 1
-    assert all_of(app, Schedule)[0].next_at == schedule.next_at
-
-
 def test_pausing_says_why_and_resuming_fires_nothing(app: Dashboard, operator: Browser, acme: Tenant) -> None:
     schedule = make_schedule(app, acme, due_for=timedelta(minutes=3))
     operator.post(f"/schedules/{schedule.id}/pauses", data={"reason": "Stock-taking"})

@@ -217,7 +217,7 @@ def test_runs_of_a_backfill_do_not_count_as_the_run_before(app: Dashboard, acme:
 
 
 def test_a_run_by_hand_and_a_planned_one_never_run_at_once(app: Dashboard, acme: Tenant) -> None:
-    schedule = make_schedule(app, acme, due_for=timedelta(seconds=5))
+    schedule = make_schedule(app, acme, due_for=timedelta(seconds=5), overlap="queue_all")
     planned(app)
     with app.app_context(), bound(Binding.of(acme, actor=Actor(kind="system"))):
         actions.run_now(db.session.get_one(Schedule, schedule.id))
