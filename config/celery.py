@@ -50,6 +50,7 @@ def celery_config(settings: Settings) -> dict[str, Any]:
         # Greenlets are served by a loop that, once told to take no more, looks again only after two seconds.
         "worker_disable_prefetch": settings.worker_pool != "gevent",
         "worker_send_task_events": settings.celery_events,
+        "worker_max_memory_per_child": settings.worker_max_memory_mb * 1024 or None,  # KiB
         "worker_soft_shutdown_timeout": settings.soft_shutdown_seconds,
         "worker_enable_soft_shutdown_on_idle": False,
         "worker_hijack_root_logger": False,

@@ -20,6 +20,8 @@ def flask_config(settings: Settings) -> dict[str, Any]:
         "MAIL_PAGE_URL": settings.mail_page_url,
         "FLOWER_URL": settings.flower_url,
         "FLOWER_AUDIENCE": settings.flower_audience,
+        "ARTIFACT_MB": settings.artifact_mb,
+        "ARTIFACTS_MB_PER_RUN": settings.artifacts_mb_per_run,
         "ALLOW_PRIVATE_NETWORKS": settings.allow_private_networks,
         "PERMANENT_SESSION_LIFETIME": timedelta(days=settings.session_days),
         "SESSION_COOKIE_PATH": "/",

@@ -141,6 +141,13 @@ class Settings(BaseSettings):
     heartbeat_seconds: int = Field(10, ge=1, le=200, description="How often a worker renews its leases.")
     worker_pool: Literal["prefork", "threads", "gevent", "solo"] = Field("prefork", description="Celery's pool.")
     worker_concurrency: int = Field(2, ge=1, le=1000, description="Runs that one worker process does at once.")
+    worker_max_memory_mb: int = Field(
+        0, ge=0, le=1_000_000, description="Memory of one pool process, after which a new one takes its place; 0: any."
+    )
+    artifact_mb: int = Field(20, ge=1, le=1000, description="How large a file that a run makes may be, in megabytes.")
+    artifacts_mb_per_run: int = Field(
+        100, ge=1, le=10_000, description="How large all files of one run may be together, in megabytes."
+    )
     soft_shutdown_seconds: int = Field(20, ge=0, le=600, description="How long a stopping worker finishes its runs.")
     celery_events: bool = Field(True, description="Lets Flower see tasks; costs throughput.")
     session_days: int = Field(14, ge=1, le=365, description="How long an idle sign-in lasts.")

@@ -8,10 +8,11 @@ from __future__ import annotations
 import os
 import socket
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import cast
+from tempfile import SpooledTemporaryFile
+from typing import Any, cast
 from uuid import UUID
 
 import sqlalchemy as sa
@@ -23,6 +24,8 @@ from config.settings import Settings
 from dashboard.core.errors import InvalidInput
 from dashboard.core.orm import db, tenant_session
 from dashboard.core.tenancy import require_binding
+from dashboard.jobs.actions import start_children
+from dashboard.jobs.artifacts import new_artifact
 from dashboard.jobs.context import LogLevel, RunContext
 from dashboard.jobs.outcomes import PermanentError, RetryLater, RunStopped, as_json
 from dashboard.jobs.registry import UnknownJobType, job_type
@@ -132,6 +135,13 @@ class Reporter:
         except DATABASE_AWAY as error:
             log.warning("progress_not_saved", run_id=str(self.held.claim.run_id), reason=first_line(error))
 
+    def artifact(self, name: str, media_type: str) -> SpooledTemporaryFile[bytes]:
+        return new_artifact(self.held.claim.run_id, name, media_type)
+
+    def children(self, job_type: str, params_list: Sequence[Mapping[str, Any]]) -> list[UUID]:
+        claim = self.held.claim
+        return start_children(db.session(), (claim.run_id, claim.name), job_type, params_list)
+
     def should_stop(self) -> bool:
         return self.held.should_stop
 
@@ -161,6 +171,7 @@ class _Job:
             run_id=claim.run_id,
             name=claim.name,
             schedule_id=claim.schedule_id,
+            nominal=claim.nominal,
             fence=claim.fence,
             attempt=claim.attempt,
             reporter=self.reporter,

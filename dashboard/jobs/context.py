@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
+from tempfile import SpooledTemporaryFile
 from typing import Any, Literal, Protocol
 from uuid import UUID
 
@@ -26,6 +27,12 @@ class RunReporter(Protocol):
     def progress(self, done: int, total: int | None, note: str) -> None:
         """Keep how far the run is."""
 
+    def artifact(self, name: str, media_type: str) -> SpooledTemporaryFile[bytes]:
+        """Return a file that is kept with the run."""
+
+    def children(self, job_type: str, params_list: Sequence[Mapping[str, Any]]) -> list[UUID]:
+        """Put runs of the job type into the ledger as children of this one."""
+
     def should_stop(self) -> bool:
         """Whether the run was cancelled or its lease is lost. Asked often: it must be cheap."""
 
@@ -34,8 +41,9 @@ class RunReporter(Protocol):
 class RunContext:
     """What a job is given beside its parameters. `config` is the tenant's, like `current_app.config`.
 
-    `name` is the run's (a planned run has its schedule's), `attempt` counts from 1, and `fence` is the number that
-    tells this execution of the run from every other.
+    `name` is the run's (a planned run has its schedule's), `nominal` the instant it was planned for (None where a
+    person started it), `attempt` counts from 1, and `fence` is the number that tells this execution of the run from
+    every other.
     """
 
     tenant: Tenant
@@ -44,6 +52,7 @@ class RunContext:
     run_id: UUID
     name: str
     schedule_id: UUID | None = None
+    nominal: datetime | None = None
     fence: int
     attempt: int
     reporter: RunReporter
@@ -55,6 +64,22 @@ class RunContext:
     def progress(self, done: int, total: int | None = None, note: str = "") -> None:
         """Tell how many of how many are done; the run's page shows it while the job goes on."""
         self.reporter.progress(done, total, note)
+
+    def artifact(self, name: str, media_type: str) -> SpooledTemporaryFile[bytes]:
+        """Return a binary file to write to: `with ctx.artifact("totals.csv", "text/csv") as file: …`.
+
+        Once the run has succeeded it can be downloaded from the run's page. Raises BadArtifact for a name with a slash
+        or the like, ArtifactTooLarge for more than the installation allows; both end the run for good.
+        """
+        return self.reporter.artifact(name, media_type)
+
+    def children(self, job_type: str, params_list: Sequence[Mapping[str, Any]]) -> list[UUID]:
+        """Start a run of the job type for each of `params_list`, and return their ids.
+
+        They begin once this run has succeeded, and not at all if it does not: they are part of its own work. Raises
+        UnknownJobType, InvalidInput and TooManyChildren, which all end the run for good.
+        """
+        return self.reporter.children(job_type, params_list)
 
     def check_cancelled(self) -> None:
         """Call before each effect. Raises RunStopped if the run was cancelled or is no longer this worker's."""

@@ -16,12 +16,14 @@ from dashboard.core.clock import utc_now
 from dashboard.core.orm import db
 from dashboard.core.paging import cursor
 from dashboard.core.tenancy import current_tenant
-from dashboard.runs.models import Run, RunEvent, RunLog, TenantLoad
-from dashboard.runs.selection import Selection
+from dashboard.runs.artifacts import artifacts_of
+from dashboard.runs.models import Artifact, Run, RunEvent, RunLog, TenantLoad
+from dashboard.runs.selection import Selection, in_states
 from dashboard.runs.states import (
     ACTIVE_STATES,
     ADMITTED,
     CANCELLED,
+    HOLDS_SLOT,
     PROBLEM_STATES,
     READY,
     RETRYING,
@@ -35,6 +37,8 @@ from dashboard.runs.states import (
 PAGE = 50
 COUNT_CAP = 1000
 LOG_LINES = 500
+CHILDREN = 50
+"""How many of the runs that it started a run's page lists."""
 LONGEST_FINGERPRINT = 16
 
 VIEWS: Mapping[str, tuple[str, frozenset[str]]] = {
@@ -209,11 +213,22 @@ def panel_version() -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunPage:
-    """One run with its timeline and its log."""
+    """One run with its timeline, its log, its files, the run that started it and those that it started.
+
+    `holder` is the run that holds the key for which this one waits. Of `children` there may be one more than is shown.
+    """
 
     run: Run
     events: Sequence[RunEvent]
     log: Sequence[RunLog]
+    holder: Run | None = None
+    parent: Run | None = None
+    children: Sequence[Run] = ()
+    artifacts: Sequence[Artifact] = ()
+
+    @property
+    def shown_children(self) -> Sequence[Run]:
+        return self.children[:CHILDREN]
 
     @property
     def is_final(self) -> bool:
@@ -232,7 +247,24 @@ def run_page(run_id: UUID) -> RunPage | None:
         return None
     events = db.session.scalars(sa.select(RunEvent).where(RunEvent.run_id == run_id).order_by(RunEvent.id)).all()
     newest = sa.select(RunLog).where(RunLog.run_id == run_id).order_by(RunLog.id.desc()).limit(LOG_LINES)
-    return RunPage(run=run, events=events, log=db.session.scalars(newest).all()[::-1])
+    children = sa.select(Run).where(Run.parent_id == run_id).order_by(Run.id).limit(CHILDREN + 1)
+    return RunPage(
+        run=run,
+        events=events,
+        log=db.session.scalars(newest).all()[::-1],
+        holder=_holder_before(run),
+        parent=db.session.get(Run, run.parent_id) if run.parent_id else None,
+        children=db.session.scalars(children.options(load_only(Run.name, Run.state, Run.tenant_id))).all(),
+        artifacts=artifacts_of(run_id),
+    )
+
+
+def _holder_before(run: Run) -> Run | None:
+    """Return the run whose key this one waits for, or None."""
+    if run.state != READY or run.concurrency_key is None:
+        return None
+    held = Run.concurrency_key == run.concurrency_key, in_states(HOLDS_SLOT)
+    return db.session.scalars(sa.select(Run).where(*held)).one_or_none()
 
 
 def is_waiting(run: Run) -> bool:

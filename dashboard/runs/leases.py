@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any, Final
 from uuid import UUID
 
@@ -31,6 +31,7 @@ class Claim:
     fence: int
     tenant_id: UUID
     schedule_id: UUID | None
+    nominal: datetime | None
     name: str
     job_type: str
     job_version: int
@@ -57,8 +58,8 @@ WITH claimed AS (
 told AS (INSERT INTO run_event (tenant_id, run_id, state, attempt) SELECT tenant_id, id, state, attempt FROM claimed),
 shown AS (
     UPDATE tenant_load SET version = version + 1 FROM claimed WHERE tenant_load.tenant_id = claimed.tenant_id)
-SELECT tenant_id, schedule_id, name, job_type, job_version, params, attempt, max_attempts, idempotent, backoff,
-    timeout_seconds
+SELECT tenant_id, schedule_id, (SELECT nominal FROM occurrence WHERE occurrence.id = claimed.occurrence_id) AS nominal,
+    name, job_type, job_version, params, attempt, max_attempts, idempotent, backoff, timeout_seconds
 FROM claimed
 """
 

@@ -47,6 +47,7 @@ class RunRequest:
     expires_at: datetime | None = None
     schedule_id: UUID | None = None
     occurrence_id: UUID | None = None
+    parent_id: UUID | None = None
     concurrency_key: str | None = None
     root_id: UUID | None = None
     locale: str | None = None
@@ -83,6 +84,7 @@ def _row(run_id: UUID, request: RunRequest, now: datetime) -> dict[str, Any]:
         "tenant_id": request.tenant_id,
         "schedule_id": request.schedule_id,
         "occurrence_id": request.occurrence_id,
+        "parent_id": request.parent_id,
         "name": request.name,
         "job_type": request.job_type,
         "job_version": request.job_version,
@@ -112,6 +114,7 @@ _COLUMNS = (
     "tenant_id",
     "schedule_id",
     "occurrence_id",
+    "parent_id",
     "name",
     "job_type",
     "job_version",

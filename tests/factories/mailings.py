@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from tempfile import SpooledTemporaryFile
 from typing import Any
 from uuid import UUID
 
@@ -37,6 +38,12 @@ class Said:
 
     def progress(self, done: int, total: int | None, note: str) -> None:
         self.progress_made.append((done, total))
+
+    def artifact(self, name: str, media_type: str) -> SpooledTemporaryFile[bytes]:
+        raise NotImplementedError
+
+    def children(self, job_type: str, params_list: Sequence[Mapping[str, Any]]) -> list[UUID]:
+        raise NotImplementedError
 
     def should_stop(self) -> bool:
         return self.stop_after is not None and len(self.progress_made) > self.stop_after

@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 import signal
 import time
+from contextlib import suppress
 from datetime import timedelta
 from typing import Any, Literal
+from zipfile import ZipFile
 
 from celery.exceptions import SoftTimeLimitExceeded
 from flask import url_for
@@ -181,3 +183,61 @@ class KilledOnce(JobType):
             os.kill(os.getpid(), signal.SIGKILL)
         leave_effect(ctx)
         return None
+
+
+@register
+class MakeFiles(JobType):
+    """Makes files in every way that a job may, and fails if it is told to."""
+
+    class Params(BaseModel):
+        name: str = "totals.csv"
+        megabytes: int = 0
+        fail: bool = False
+
+    key = "test.make_files"
+    label = "Make files"
+
+    def run(self, ctx: RunContext, params: Params) -> Result:
+        with ctx.artifact(params.name, "text/csv") as file:
+            file.write(b"day,runs\n" + b"x" * params.megabytes * 1024 * 1024)
+        with ctx.artifact("all.zip", "application/zip") as file, ZipFile(file, "w") as archive:
+            archive.writestr("totals.csv", "day,runs\n")
+        with ctx.artifact("again.txt", "text/plain; charset=utf-8") as file:
+            file.write(b"first")
+        with ctx.artifact("again.txt", "text/plain; charset=utf-8") as file:
+            file.write("zweites Mal: ä".encode())
+        with suppress(ZeroDivisionError), ctx.artifact("half.txt", "text/plain") as file:
+            file.write(b"only half of")
+            raise ZeroDivisionError
+        if params.fail:
+            raise PermanentError("It was told to.")
+        return None
+
+
+@register
+class Spread(JobType):
+    """Lets others do its work: as many as it is told, each of which waits for so long."""
+
+    class Params(BaseModel):
+        children: int = 3
+        fail: bool = False
+
+    key = "test.spread"
+    label = "Spread"
+
+    def run(self, ctx: RunContext, params: Params) -> Result:
+        started = ctx.children("test.sleep_once", [{"seconds": 0.0}] * params.children)
+        if params.fail:
+            raise PermanentError("It was told to.")
+        return {"children": [str(child) for child in started]}
+
+
+@register
+class TellNominal(JobType):
+    """Says for which instant it was planned."""
+
+    key = "test.tell_nominal"
+    label = "Tell when"
+
+    def run(self, ctx: RunContext, params: Any) -> Result:
+        return {"nominal": ctx.nominal and ctx.nominal.isoformat()}
