@@ -22,6 +22,7 @@ from dashboard.audit import models as _audit
 from dashboard.core import links
 from dashboard.demo.commands import demo
 from dashboard.emails import models as _emails
+from dashboard.emails import views as deliveries
 from dashboard.emails.message import EmailMessage
 from dashboard.gallery import views as gallery
 from dashboard.health import views as health
@@ -37,7 +38,7 @@ from dashboard.runs import models as _runs
 from dashboard.runs import views as runs
 from dashboard.runs import wording
 from dashboard.runs.commands import runs as run_commands
-from dashboard.schedules import calendar, rezoning
+from dashboard.schedules import blackout_pages, calendar, holiday_pages, rezoning
 from dashboard.schedules import models as _schedules
 from dashboard.schedules import views as schedules
 from dashboard.schedules.commands import schedules as schedule_commands
@@ -57,6 +58,7 @@ MODELS = (_tenants, _accounts, _audit, _runs, _schedules, _emails, _problems)
 BLUEPRINTS: tuple[Blueprint, ...] = (
     accounts.bp,
     accounts.chooser,
+    deliveries.bp,
     settings_pages.bp,
     monitor.bp,
     gateway.bp,
@@ -65,17 +67,20 @@ BLUEPRINTS: tuple[Blueprint, ...] = (
     runs.bp,
     schedules.bp,
     calendar.bp,
+    holiday_pages.bp,
+    blackout_pages.bp,
     trail.bp,
 )
 COMMANDS: tuple[click.Command, ...] = (doctor, demo, tenants, users, members, schedule_commands, run_commands)
 
 DEMO_JOBS = "dashboard.demo.jobs"
 
+CALENDAR = (holiday_pages.bp.name, blackout_pages.bp.name)
 NAVIGATION: tuple[NavItem, ...] = (
     NavItem(section=None, label="Overview", endpoint="overview.index", action=Action.VIEW, key="o"),
     NavItem(section=None, label="Runs", endpoint="runs.index", action=Action.VIEW, key="r"),
     NavItem(section=None, label="Schedules", endpoint="schedules.index", action=Action.VIEW, key="s"),
-    NavItem(section=None, label="Calendar", endpoint="calendar.index", action=Action.VIEW, key="c"),
+    NavItem(section=None, label="Calendar", endpoint="calendar.index", action=Action.VIEW, key="c", also=CALENDAR),
     NavItem(section="Operate", label="Monitor", endpoint="monitor.index", action=Action.VIEW, key="m"),
     NavItem(section="Operate", label="Audit", endpoint="audit.index", action=Action.VIEW_AUDIT, key="a"),
     NavItem(section="Operate", label="Settings", endpoint="settings.index", action=Action.EDIT_SETTINGS, key="e"),

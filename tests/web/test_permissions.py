@@ -17,6 +17,7 @@ from dashboard.app import Dashboard
 from dashboard.core.clock import database_now
 from dashboard.core.orm import Base, system_scope
 from dashboard.core.tenancy import Tenant
+from dashboard.emails.models import Delivery
 from dashboard.runs.models import BulkAction
 from dashboard.schedules.models import Backfill
 from tests.factories.people import People
@@ -47,7 +48,7 @@ class Door:
 def foreign(app: Dashboard, globex: Tenant, people: People) -> dict[str, UUID]:
     """Ids of Globex's things, by the names that routes give them."""
     sign_in(app, globex, "mallory@globex.test")
-    schedule = make_schedule(app, globex)
+    schedule, run = make_schedule(app, globex), make_run(app, globex)
     with app.app_context(), system_scope("test") as session:
         session_id = session.scalars(sa.select(WebSession.id).where(WebSession.user_id == people.mallory)).one()
         invitation = Invitation(tenant_id=globex.id, email="nobody@elsewhere.test", role="viewer")
@@ -56,10 +57,12 @@ def foreign(app: Dashboard, globex: Tenant, people: People) -> dict[str, UUID]:
             tenant_id=globex.id, schedule_id=schedule.id, start_at=now, end_at=now, mode="missing", total=1
         )
         bulk = BulkAction(tenant_id=globex.id, action="retry", filter={"states": ["failed"]}, estimate=1)
-        session.add_all([invitation, backfill, bulk])
+        delivery = Delivery(tenant_id=globex.id, run_id=run.id, address="a@b.test", state="uncertain")
+        session.add_all([invitation, backfill, bulk, delivery])
         session.flush()
     return {
-        "run_id": make_run(app, globex).id,
+        "run_id": run.id,
+        "delivery_id": delivery.id,
         "schedule_id": schedule.id,
         "backfill_id": backfill.id,
         "bulk_id": bulk.id,
