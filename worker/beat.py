@@ -18,7 +18,7 @@ from config.settings import Settings
 from dashboard.core.clock import database_now
 from dashboard.core.orm import system_scope
 from dashboard.runs import reaper
-from dashboard.runs.dispatcher import Pace, admit, hand_back
+from dashboard.runs.dispatcher import Pace, admit, hand_back, mend_buckets
 from dashboard.runs.ledger import Move
 from dashboard.runs.load import RUNS, SCHEDULES, reconcile
 from dashboard.schedules.planner import plan
@@ -94,6 +94,7 @@ class Reaper:
         self._reconciled_at = time.monotonic()
         with system_scope("reconcile") as session:
             drifts = reconcile(session)
+            mend_buckets(session)
             reaper.forget_processes(session)
         for drift in drifts:
             log.error("counters_drifted", **{name: str(getattr(drift, name)) for name in drift.__slots__})

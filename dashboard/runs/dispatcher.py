@@ -1,4 +1,4 @@
-"""Admit ready runs to the workers' free slots, fairly among tenants: stride scheduling with caps.
+"""Admit ready runs to the workers' free slots, fairly among tenants: what waits is read, and `fairness.pick` chooses.
 
 Any number of dispatchers may work at once: a lock that lives as long as the transaction makes them take turns, and so
 there is no leader to lose. Messages are sent by the caller, after the commit.
@@ -7,16 +7,17 @@ there is no leader to lose. Messages are sent by the caller, after the commit.
 from __future__ import annotations
 
 import time
-from collections import Counter
-from collections.abc import Callable, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
+from typing import Any
 from uuid import UUID
 
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from dashboard.runs.fairness import Window
+from dashboard.runs.fairness import Backlog, Bucket, Pick, Waiting, Window, pick
 from dashboard.runs.ledger import Move, move_all
 from dashboard.runs.states import ADMITTED, READY
 
@@ -31,6 +32,15 @@ MOST_AHEAD = 3
 
 KEPT_FOR_INTERACTIVE_FROM = 3
 """With as many slots or more, one is kept from the bulk lane."""
+
+MOST_AT_ONCE = 100
+"""Runs admitted in one transaction, so that none is long."""
+
+FEW_TENANTS = 32
+"""A queue's lane in which fewer tenants wait is read from those tenants; else from all, whoever is furthest behind."""
+
+MINUTE = timedelta(minutes=1)
+DAY = timedelta(days=1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,13 +94,16 @@ Held = dict[tuple[str, str], int]
 """How many runs are admitted or running, by (queue, lane)."""
 
 
-def window_of(island: Fleet, held: Held, ahead: int) -> Window:
-    """Return the window of workers that share queues; `ahead` runs may lie in the broker beyond their slots."""
+def window_of(island: Fleet, held: Held, ahead: int, total: int) -> Window:
+    """Return the window of workers that share queues; `ahead` runs may lie in the broker beyond their slots.
+
+    `total` is how many runs all workers together may hold: a tenant gets half of them if nobody said, and never all.
+    """
     depth = island.slots + ahead
     mine = {key: count for key, count in held.items() if key[0] in island.queues}
     busy_bulk = sum(count for (_, lane), count in mine.items() if lane == "bulk")
     kept = 1 if island.slots >= KEPT_FOR_INTERACTIVE_FROM else 0
-    free = max(0, depth - sum(mine.values()))
+    free = min(MOST_AT_ONCE, max(0, depth - sum(mine.values())))
     return Window(
         queues=island.queues,
         rooms=tuple(
@@ -99,12 +112,9 @@ def window_of(island: Fleet, held: Held, ahead: int) -> Window:
         ),
         free=free,
         bulk=max(0, min(free, depth - kept - busy_bulk)),
+        share=max(1, total // 2),
+        most=max(1, total - 1),
     )
-
-
-def share_of(fleet: Fleet, ahead: int) -> int:
-    """Return how many runs one tenant may have at once if nobody said: half of what there is, and one at least."""
-    return max(1, (fleet.slots + ahead) // 2)
 
 
 @dataclass(slots=True)
@@ -141,31 +151,50 @@ def admit(session: Session, *, lease: timedelta, pace: Pace) -> list[Admitted]:
 
     A worker counts as long as its heartbeat is younger than `lease`.
     """
-    if not session.scalar(_ANY_READY):
+    if not session.execute(_TAKE_TURN, {"key": ADMISSION_LOCK}).first():
         return []
-    session.execute(_TAKE_TURN, {"key": ADMISSION_LOCK})
-    fleet, held, tenants, admitted_ever = look(session, lease)
-    pace.observe(admitted_ever, sum(held.values()))
-    share = share_of(fleet, pace.ahead(fleet, fleet.slots))
+    look = look_at(session, lease)
+    pace.observe(look.admitted_ever, sum(look.held.values()))
+    fleet = look.fleet
+    total = fleet.slots + pace.ahead(fleet, fleet.slots)
     admitted: list[Admitted] = []
     for island in fleet.islands():
-        window = window_of(island, held, pace.ahead(island, fleet.slots))
-        admitted += _admit_in(session, window, share, lease, tenants)
+        window = window_of(island, look.held, pace.ahead(island, fleet.slots), total)
+        chosen = pick(backlogs(session, window, look.now), window, look.now) if window.free else []
+        admitted += _carry_out(session, chosen, lease)
     return admitted
 
 
-_ANY_READY = sa.text("SELECT EXISTS (SELECT FROM tenant_load WHERE ready > 0)")
-_TAKE_TURN = sa.text("SELECT pg_advisory_xact_lock(:key)")
+# Planning the statements below takes longer than doing them, so they are planned once; and PostgreSQL, which takes the
+# policies of row-level security to leave almost no row, must be kept from sorting all tenants to find the first few.
+# Nothing is lost with the last of these transactions in a power cut: their messages find no run that is admitted, or
+# the same fence again, and only one of two messages can claim it. So the disk need not be waited for.
+_TAKE_TURN = sa.text("""
+SELECT pg_advisory_xact_lock(:key), set_config('synchronous_commit', 'off', true),
+    set_config('plan_cache_mode', 'force_generic_plan', true), set_config('enable_sort', 'off', true)
+WHERE EXISTS (SELECT FROM tenant_load WHERE ready > 0)
+""")
 
 
-def look(session: Session, lease: timedelta) -> tuple[Fleet, Held, int, int]:
-    """Return the workers whose heartbeat is younger than `lease`, what is held, and two numbers.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Look:
+    """The workers that live, what they hold, how many runs were ever admitted, and the database's time."""
 
-    They are how many tenants wait, and how many runs were ever admitted.
-    """
-    workers, held, tenants, admitted_ever = session.execute(_LOOK, {"lease": lease}).one()
-    fleet = Fleet(workers=tuple((frozenset(each["queues"]), each["slots"]) for each in workers if each["queues"]))
-    return fleet, {(each["queue"], each["lane"]): each["count"] for each in held}, tenants, admitted_ever
+    fleet: Fleet
+    held: Held
+    admitted_ever: int
+    now: datetime
+
+
+def look_at(session: Session, lease: timedelta) -> Look:
+    """Return what the dispatcher has to know; a worker lives if its heartbeat is younger than `lease`."""
+    workers, held, admitted_ever, now = session.execute(_LOOK, {"lease": lease}).one()
+    return Look(
+        fleet=Fleet(workers=tuple((frozenset(each["queues"]), each["slots"]) for each in workers if each["queues"])),
+        held={(each["queue"], each["lane"]): each["count"] for each in held},
+        admitted_ever=admitted_ever,
+        now=now,
+    )
 
 
 _LOOK = sa.text("""
@@ -177,117 +206,187 @@ SELECT
     (SELECT coalesce(json_agg(held), '[]') FROM (
         SELECT queue, lane, count(*) FROM run WHERE state IN ('admitted', 'running') GROUP BY queue, lane
     ) AS held),
-    (SELECT count(*) FROM tenant_load WHERE ready > 0),
-    (SELECT sequence FROM dispatch_clock)
+    (SELECT sequence FROM dispatch_clock),
+    now()
 """)
 
 
-def _admit_in(session: Session, window: Window, share: int, lease: timedelta, tenants: int) -> list[Admitted]:
-    """Admit into one window; `tenants` wait in all.
+def backlogs(session: Session, window: Window, now: datetime) -> list[Backlog]:
+    """Return of each tenant what can come into question: `fairness.pick` chooses the same from these as from all.
 
-    Among as many tenants as there are free slots, those furthest behind, are all that can be admitted, unless the
-    limits of lanes and queues turn some away; only then are the others looked at.
+    For each queue and lane with room that is a tenant for each free slot, those furthest behind: each of them gets a
+    run before any other tenant does, and before one of them gets what would be due after the first of all the others.
+    They are found by jumps through indexes, however many tenants and runs wait. (Of runs that share a key one is
+    enough, so they may keep others out of sight until it is admitted.)
     """
-    if window.free == 0:
+    doors = [
+        (queue, is_bulk, min(room, window.bulk if is_bulk else room, window.free))
+        for queue, room in zip(window.queues, window.rooms, strict=True)
+        for is_bulk in (False, True)
+    ]
+    open_doors = [door for door in doors if door[2] > 0]
+    if not open_doors:
         return []
-    admitted = _carry_out(session, window, share, lease, window.free)
-    if len(admitted) < window.free < tenants:
-        return admitted + _carry_out(session, _rest(window, admitted), share, lease, None)
-    return admitted
+    queues, lanes, rooms = zip(*open_doors, strict=True)
+    values = {"queues": list(queues), "lanes": list(lanes), "rooms": list(rooms)}
+    limits = {"free": window.free, "share": window.share, "most": window.most, "few": FEW_TENANTS, "now": now}
+    tenants: defaultdict[UUID, list[sa.Row[Any]]] = defaultdict(list)
+    for row in session.execute(NEAREST, {**values, **limits}):
+        tenants[row.tenant_id].append(row)
+    return [_backlog(rows) for rows in tenants.values()]
 
 
-def _rest(window: Window, admitted: Sequence[Admitted]) -> Window:
-    """Return what is left of the window."""
-    taken = Counter(run.queue for run in admitted)
-    return Window(
-        queues=window.queues,
-        rooms=tuple(room - taken[queue] for queue, room in zip(window.queues, window.rooms, strict=True)),
-        free=window.free - len(admitted),
-        bulk=window.bulk - sum(run.lane == "bulk" for run in admitted),
+def _backlog(rows: Sequence[sa.Row[Any]]) -> Backlog:
+    load = rows[0]
+    return Backlog(
+        tenant_id=load.tenant_id,
+        waiting=tuple(
+            Waiting(id=row.id, queue=row.queue, is_bulk=row.is_bulk, priority=row.priority, key=row.concurrency_key)
+            for row in rows
+        ),
+        weight=load.weight,
+        max_running=load.max_running,
+        running=load.running,
+        vtime=load.vtime,
+        buckets=tuple(buckets_of(load)),
     )
 
 
-def _carry_out(session: Session, window: Window, share: int, lease: timedelta, tenants: int | None) -> list[Admitted]:
+def buckets_of(load: Any) -> Iterable[Bucket]:
+    """Return the buckets of starts that limit a tenant; `load` has the columns of its tenant_load."""
+    if load.rate_per_minute is not None:
+        yield Bucket(size=load.rate_per_minute, period=MINUTE, full_at=load.minute_full_at)
+    if load.runs_per_day is not None:
+        yield Bucket(size=load.runs_per_day, period=DAY, full_at=load.day_full_at)
+
+
+# How long a start takes to come back into a bucket: the same as fairness.Bucket.interval.
+_PER_START = "ceil({period} / {size}) * interval '1 microsecond'"
+_MINUTE_START = _PER_START.format(period="60000000.0", size="load.rate_per_minute")
+_DAY_START = _PER_START.format(period="86400000000.0", size="load.runs_per_day")
+
+# Whether a tenant may start anything, by its own row; and by its record, which is looked at last. OFFSET 0 and LIMIT 1
+# keep PostgreSQL from turning one tenant's look into a join over all tenants and all runs.
+_RIPE = f"""
+    load.ready > 0 AND load.running < least(coalesce(load.max_running, :share), :most)
+    AND coalesce(load.minute_full_at <= :now + (load.rate_per_minute - 1) * {_MINUTE_START}, true)
+    AND coalesce(load.day_full_at <= :now + (load.runs_per_day - 1) * {_DAY_START}, true)
+"""
+_ALLOWED = """
+    SELECT FROM tenant WHERE tenant.id = load.tenant_id AND suspended_at IS NULL AND runs_paused_at IS NULL
+        AND EXISTS (SELECT FROM tenant_root AS root WHERE root.tenant_id = tenant.id AND verified_at IS NOT NULL)
+    LIMIT 1
+"""
+_IN_CLASS = "run.state = 'ready' AND run.queue = {door}.queue AND (run.lane = 'bulk') = {door}.is_bulk"
+_FREE_TO_START = f"""
+    {_IN_CLASS.format(door="door")} AND run.tenant_id = load.tenant_id
+    AND (run.expires_at IS NULL OR run.expires_at > now())
+    AND (run.concurrency_key IS NULL OR NOT EXISTS (
+        SELECT FROM run AS other
+        WHERE other.tenant_id = run.tenant_id AND other.concurrency_key = run.concurrency_key
+            AND other.state IN ('admitted', 'running')))
+"""
+_TURN = "turn, tenant_id"
+
+# The plan has to use ix_run_ready: now() is stable, and clock_timestamp() would scan.
+NEAREST = sa.text(f"""
+WITH RECURSIVE door AS (
+    SELECT * FROM unnest(CAST(:queues AS text[]), CAST(:lanes AS bool[]), CAST(:rooms AS int[]))
+        AS door(queue, is_bulk, room)),
+present AS (
+    SELECT door.*, first.tenant_id, 1 AS number FROM door CROSS JOIN LATERAL (
+        SELECT run.tenant_id FROM run WHERE {_IN_CLASS.format(door="door")}
+        ORDER BY run.tenant_id LIMIT 1) AS first
+    UNION ALL
+    SELECT before.queue, before.is_bulk, before.room, next.tenant_id, before.number + 1
+    FROM present AS before CROSS JOIN LATERAL (
+        SELECT run.tenant_id FROM run WHERE {_IN_CLASS.format(door="before")} AND run.tenant_id > before.tenant_id
+        ORDER BY run.tenant_id LIMIT 1) AS next
+    WHERE before.number < :few),
+crowded AS (SELECT queue, is_bulk, room FROM present WHERE number = :few),
+nearest AS (
+    SELECT present.queue, present.is_bulk, present.room, present.tenant_id, NULL AS last_turn
+    FROM present WHERE NOT EXISTS (
+        SELECT FROM crowded WHERE crowded.queue = present.queue AND crowded.is_bulk = present.is_bulk)
+    UNION ALL
+    SELECT door.*, load.tenant_id,
+        CASE WHEN count(*) OVER (PARTITION BY queue, is_bulk) = :free
+            THEN max(turn) OVER (PARTITION BY queue, is_bulk) END AS last_turn
+    FROM crowded AS door CROSS JOIN LATERAL (
+        SELECT load.tenant_id, load.turn
+        FROM (SELECT load.*, vtime + 1 / weight AS turn FROM tenant_load AS load WHERE {_RIPE}
+            ORDER BY {_TURN} OFFSET 0) AS load
+        CROSS JOIN LATERAL ({_ALLOWED}) AS allowed
+        CROSS JOIN LATERAL (SELECT FROM run WHERE {_FREE_TO_START} LIMIT 1) AS one
+        ORDER BY {_TURN} LIMIT :free) AS load)
+SELECT load.tenant_id, load.weight, load.max_running, load.running, load.vtime, load.rate_per_minute,
+    load.minute_full_at, load.runs_per_day, load.day_full_at, door.queue, door.is_bulk, run.*
+FROM nearest AS door
+CROSS JOIN LATERAL (SELECT * FROM tenant_load AS load WHERE load.tenant_id = door.tenant_id AND {_RIPE} LIMIT 1) AS load
+CROSS JOIN LATERAL ({_ALLOWED}) AS allowed
+CROSS JOIN LATERAL (
+    SELECT run.id, run.priority, run.concurrency_key FROM run WHERE {_FREE_TO_START}
+    ORDER BY run.priority DESC, run.id
+    LIMIT least(door.room, least(coalesce(load.max_running, :share), :most) - load.running,
+        2 + floor((door.last_turn - load.vtime - 1 / load.weight) * load.weight))) AS run
+""")
+
+
+def _carry_out(session: Session, chosen: Sequence[Pick], lease: timedelta) -> list[Admitted]:
+    if not chosen:
+        return []
     rows = session.execute(
-        ADMIT,
-        {
-            "queues": list(window.queues),
-            "rooms": list(window.rooms),
-            "free": window.free,
-            "bulk": window.bulk,
-            "share": share,
-            "tenants": tenants,
-            "lease": lease,
-        },
+        _ADMIT, {"ids": [each.run.id for each in chosen], "tags": [each.tag for each in chosen], "lease": lease}
     )
     return [Admitted(**row) for row in rows.mappings()]
 
 
-# The same as fairness.pick, next to the rows. The plan has to use ix_run_ready: now() is stable, and clock_timestamp()
-# would scan. A run that another transaction holds (somebody cancels it right now) is left for the next look.
-ADMIT = sa.text("""
-WITH door AS (SELECT * FROM unnest(CAST(:queues AS text[]), CAST(:rooms AS int[])) AS door(queue, room)),
-load AS (
-    SELECT load.*, coalesce(load.max_running, :share) - load.running AS room
-    FROM tenant_load AS load
-    WHERE load.ready > 0 AND load.running < coalesce(load.max_running, :share)
-        AND NOT EXISTS (SELECT FROM tenant WHERE tenant.id = load.tenant_id AND tenant.suspended_at IS NOT NULL)
-        AND EXISTS (SELECT FROM tenant_root WHERE tenant_id = load.tenant_id AND verified_at IS NOT NULL)
-    ORDER BY load.vtime + 1 / load.weight, load.running, load.last_admitted, load.tenant_id
-    LIMIT :tenants),
-waiting AS (
-    SELECT load.tenant_id, load.vtime, load.weight, load.room, load.running, load.last_admitted, door.queue, run.*
-    FROM load CROSS JOIN door CROSS JOIN LATERAL (
-        SELECT id, lane = 'bulk' AS is_bulk, priority, concurrency_key FROM run
-        WHERE run.tenant_id = load.tenant_id AND run.queue = door.queue AND run.state = 'ready'
-            AND (run.expires_at IS NULL OR run.expires_at > now())
-            AND (run.concurrency_key IS NULL OR NOT EXISTS (
-                SELECT FROM run AS other
-                WHERE other.tenant_id = run.tenant_id AND other.concurrency_key = run.concurrency_key
-                    AND other.state IN ('admitted', 'running')))
-        ORDER BY lane = 'bulk', priority DESC, id
-        LIMIT least(load.room, door.room, :free)) AS run),
-keyed AS (
-    SELECT *, row_number() OVER (
-        PARTITION BY tenant_id, coalesce(concurrency_key, id::text) ORDER BY is_bulk, priority DESC, id) AS in_key
-    FROM waiting),
-placed AS (
-    SELECT *, row_number() OVER (PARTITION BY tenant_id ORDER BY is_bulk, priority DESC, id) AS place
-    FROM keyed WHERE in_key = 1),
-tagged AS (SELECT *, vtime + place / weight AS tag FROM placed WHERE place <= room),
-laned AS (
-    SELECT *, row_number() OVER (PARTITION BY is_bulk ORDER BY tag, running, last_admitted, id) AS in_lane FROM tagged),
-queued AS (
-    SELECT *, row_number() OVER (PARTITION BY queue ORDER BY tag, running, last_admitted, id) AS in_queue
-    FROM laned WHERE NOT is_bulk OR in_lane <= :bulk),
-pick AS (
-    SELECT queued.* FROM queued JOIN door USING (queue) WHERE in_queue <= door.room
-    ORDER BY tag, running, last_admitted, id LIMIT :free),
+# A run that another transaction holds (somebody cancels it right now) is left for the next look.
+_ADMIT = sa.text(f"""
+WITH pick AS (
+    SELECT * FROM unnest(CAST(:ids AS uuid[]), CAST(:tags AS float8[])) WITH ORDINALITY AS pick(id, tag, place)),
 caught AS (
-    SELECT run.id FROM run JOIN pick ON pick.id = run.id WHERE run.state = 'ready'
-    FOR NO KEY UPDATE OF run SKIP LOCKED),
+    SELECT run.id FROM run JOIN pick USING (id) WHERE run.state = 'ready' FOR NO KEY UPDATE OF run SKIP LOCKED),
 admitted AS (
     UPDATE run SET state = 'admitted', fence = fence + 1, lease_until = now() + CAST(:lease AS interval),
         admitted_at = now()
     FROM caught JOIN pick USING (id) WHERE run.id = caught.id
-    RETURNING run.*, pick.tag, pick.running, pick.last_admitted),
+    RETURNING run.*, pick.tag, pick.place),
 told AS (INSERT INTO run_event (tenant_id, run_id, state, attempt) SELECT tenant_id, id, state, attempt FROM admitted),
 total AS (SELECT count(*) AS count, max(tag) AS tag FROM admitted HAVING count(*) > 0),
 clock AS (
     UPDATE dispatch_clock AS clock SET vtime = greatest(clock.vtime, total.tag), sequence = clock.sequence + total.count
-    FROM total RETURNING clock.sequence),
+    FROM total),
 per_tenant AS (SELECT tenant_id, count(*) AS count, max(tag) AS tag FROM admitted GROUP BY tenant_id),
 held AS MATERIALIZED (
-    SELECT load.tenant_id FROM tenant_load AS load JOIN per_tenant USING (tenant_id)
-    ORDER BY load.tenant_id FOR UPDATE OF load),
+    SELECT load.tenant_id FROM (SELECT tenant_id FROM per_tenant ORDER BY tenant_id OFFSET 0) AS turn
+    CROSS JOIN LATERAL (
+        SELECT load.tenant_id FROM tenant_load AS load WHERE load.tenant_id = turn.tenant_id
+        LIMIT 1 FOR UPDATE) AS load),
 counted AS (
     UPDATE tenant_load AS load
     SET ready = load.ready - per_tenant.count, running = load.running + per_tenant.count,
-        vtime = greatest(load.vtime, per_tenant.tag), last_admitted = clock.sequence, version = load.version + 1
-    FROM per_tenant JOIN held USING (tenant_id), clock WHERE load.tenant_id = per_tenant.tenant_id)
+        vtime = greatest(load.vtime, per_tenant.tag), version = load.version + 1,
+        minute_full_at = greatest(load.minute_full_at, now()) + per_tenant.count * {_MINUTE_START},
+        day_full_at = greatest(load.day_full_at, now()) + per_tenant.count * {_DAY_START}
+    FROM per_tenant JOIN held USING (tenant_id) WHERE load.tenant_id = per_tenant.tenant_id)
 SELECT id, fence, tenant_id, attempt, queue, lane, job_type, timeout_seconds, context_root_id, context_locale,
     context_request_id, actor_kind, actor_id
-FROM admitted ORDER BY tag, running, last_admitted, id
+FROM admitted ORDER BY place
+""")
+
+
+def mend_buckets(session: Session) -> None:
+    """Let buckets that a clock set back has left far in the future be empty now: they fill in their usual time."""
+    session.execute(_MEND)
+
+
+# A minute is left for transactions that waited: their now() is when they began.
+_MEND = sa.text("""
+UPDATE tenant_load
+SET minute_full_at = least(minute_full_at, now() + interval '1 minute'),
+    day_full_at = least(day_full_at, now() + interval '1 day')
+WHERE minute_full_at > now() + interval '2 minutes' OR day_full_at > now() + interval '1 day 1 minute'
 """)
 
 

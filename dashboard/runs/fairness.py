@@ -1,26 +1,64 @@
 """Say which runs are admitted next: stride scheduling over tenants, in plain Python.
 
-The dispatcher does the same in SQL, next to the rows; a test holds the two against each other. Each tenant has a
-virtual time that moves on by 1/weight for each run it gets, and whoever is furthest behind comes first (Waldspurger
-and Weihl, "Stride Scheduling", 1995). Caps bound what one tenant may hold at once.
+Each tenant has a virtual time that moves on by 1/weight for each run it gets, and whoever is furthest behind comes
+first (Waldspurger and Weihl, "Stride Scheduling", 1995). Caps bound what one tenant may hold at once, token buckets how
+often it may start. The dispatcher reads from the tables what can come into question, and asks `pick`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from itertools import islice
+import heapq
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from uuid import UUID
+
+MICROSECOND = timedelta(microseconds=1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Window:
-    """How many runs may be admitted now: in all, from the bulk lane, and from each queue."""
+    """How many runs may be admitted now: in all, from the bulk lane, and from each queue.
+
+    `share` is how many runs a tenant may have at once that has no cap of its own, `most` how many any tenant may have.
+    """
 
     queues: tuple[str, ...]
     rooms: tuple[int, ...]
     free: int
     bulk: int
+    share: int
+    most: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bucket:
+    """`size` starts are in it when it is full, and it refills evenly in `period`; `full_at` is when it is full again.
+
+    A moment instead of a count needs no refilling, and a change of the size keeps how full it is.
+    """
+
+    size: int
+    period: timedelta
+    full_at: datetime | None = None
+
+    @property
+    def interval(self) -> timedelta:
+        """How long one start takes to come back, rounded up: a rate is never exceeded."""
+        return -(-self.period // self.size // MICROSECOND) * MICROSECOND
+
+    def tokens(self, now: datetime) -> int:
+        """Return how many starts are in it."""
+        missing = -((now - self.full_at) // self.interval) if self.full_at else 0
+        return max(0, self.size - max(0, missing))
+
+    def next_at(self, now: datetime) -> datetime:
+        """Return when there is a start in it: now, or later."""
+        return max(now, self.full_at - (self.size - 1) * self.interval) if self.full_at else now
+
+    def spent(self, count: int, now: datetime) -> datetime:
+        """Return when it will be full again after `count` starts more."""
+        return max(now, self.full_at or now) + count * self.interval
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,8 +87,14 @@ class Backlog:
     max_running: int | None = None
     running: int = 0
     vtime: float = 0.0
-    last_admitted: int = 0
     busy: frozenset[str] = frozenset()
+    buckets: tuple[Bucket, ...] = ()
+    is_paused: bool = False
+
+    def room(self, window: Window) -> int:
+        """Return how many runs more its cap allows; never all slots, whatever the cap."""
+        cap = window.share if self.max_running is None else self.max_running
+        return min(cap, window.most) - self.running
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,60 +104,95 @@ class Pick:
     run: Waiting
     tenant_id: UUID
     tag: float
-    running: int
-    last_admitted: int
+
+
+def charge(seconds: float, unit: float, weight: float) -> float:
+    """Return what a run that held a slot for `seconds` adds to its tenant's virtual time when it ends.
+
+    One unit was charged at its admission already; a shorter run gets nothing back, for a refund would starve newcomers.
+    """
+    return max(0.0, seconds / unit - 1) / weight
+
+
+@dataclass(slots=True)
+class _Turns:
+    """What is left of one tenant's waiting runs and of what it may start."""
+
+    backlog: Backlog
+    runs: list[Waiting]
+    left: int
+    taken: int = 0
+    keys: set[str] = field(default_factory=set)
 
     @property
-    def turn(self) -> tuple[float, int, int, UUID]:
-        return (self.tag, self.running, self.last_admitted, self.run.id)
+    def tag(self) -> float:
+        return self.backlog.vtime + (self.taken + 1) / self.backlog.weight
+
+    @property
+    def turn(self) -> tuple[float, UUID]:
+        """Whose is the smallest comes next."""
+        return (self.tag, self.backlog.tenant_id)
+
+    def next_run(self, doors: _Doors) -> Waiting | None:
+        """Take its first run that still gets in."""
+        if self.taken < self.left:
+            for index, run in enumerate(self.runs):
+                if doors.room(run) > 0 and run.key not in self.keys:
+                    return self.runs.pop(index)
+        return None
+
+    def take(self, run: Waiting) -> Pick:
+        pick = Pick(run=run, tenant_id=self.backlog.tenant_id, tag=self.tag)
+        self.taken += 1
+        if run.key is not None:
+            self.keys.add(run.key)
+        return pick
 
 
-def pick(backlogs: Iterable[Backlog], window: Window, share: int) -> list[Pick]:
-    """Return the runs to admit, in their order; `share` caps a tenant that has no cap of its own."""
-    turns = sorted((each for backlog in backlogs for each in _wanted(backlog, window, share)), key=lambda it: it.turn)
-    bulk = islice((each for each in turns if each.run.is_bulk), window.bulk)
-    allowed = {id(each) for each in bulk} | {id(each) for each in turns if not each.run.is_bulk}
-    return _within_queues([each for each in turns if id(each) in allowed], window)[: window.free]
+class _Doors:
+    """What is left of a window."""
+
+    def __init__(self, window: Window) -> None:
+        self.free = window.free
+        self._bulk = window.bulk
+        self._rooms = dict(zip(window.queues, window.rooms, strict=True))
+
+    def room(self, run: Waiting) -> int:
+        """Return how many runs of its queue and lane still get in."""
+        room = min(self.free, self._rooms.get(run.queue, 0))
+        return min(room, self._bulk) if run.is_bulk else room
+
+    def admit(self, run: Waiting) -> None:
+        self.free -= 1
+        self._bulk -= run.is_bulk
+        self._rooms[run.queue] -= 1
 
 
-def _wanted(backlog: Backlog, window: Window, share: int) -> Iterator[Pick]:
-    """Return what one tenant could get if it were alone, its cap respected."""
-    room = (share if backlog.max_running is None else backlog.max_running) - backlog.running
-    if room <= 0:
-        return
-    candidates = _one_per_key(sorted(_near(backlog, window, room), key=lambda run: run.rank))
-    for place, run in enumerate(islice(candidates, room), 1):
-        yield Pick(
-            run=run,
-            tenant_id=backlog.tenant_id,
-            tag=backlog.vtime + place / backlog.weight,
-            running=backlog.running,
-            last_admitted=backlog.last_admitted,
-        )
+def pick(backlogs: Iterable[Backlog], window: Window, now: datetime) -> list[Pick]:
+    """Return the runs to admit, in their order: each time the first run of whoever is furthest behind that gets in."""
+    doors = _Doors(window)
+    tenants = [turns for backlog in backlogs if (turns := _turns(backlog, window, now))]
+    queue = [(turns.turn, turns) for turns in tenants]
+    heapq.heapify(queue)
+    return list(_in_turn(queue, doors))
 
 
-def _near(backlog: Backlog, window: Window, room: int) -> Iterator[Waiting]:
-    """Return the first runs of each queue that could come into question at all."""
-    for queue, door in zip(window.queues, window.rooms, strict=True):
-        mine = (run for run in backlog.waiting if run.queue == queue and run.key not in backlog.busy)
-        yield from islice(sorted(mine, key=lambda run: run.rank), min(room, door, window.free))
+def _in_turn(queue: list[tuple[tuple[float, UUID], _Turns]], doors: _Doors) -> Iterator[Pick]:
+    while queue and doors.free > 0:
+        _, turns = queue[0]
+        run = turns.next_run(doors)
+        if run is None:
+            heapq.heappop(queue)
+            continue
+        doors.admit(run)
+        yield turns.take(run)
+        heapq.heapreplace(queue, (turns.turn, turns))
 
 
-def _one_per_key(runs: Iterable[Waiting]) -> Iterator[Waiting]:
-    seen: set[str] = set()
-    for run in runs:
-        if run.key is None:
-            yield run
-        elif run.key not in seen:
-            seen.add(run.key)
-            yield run
-
-
-def _within_queues(turns: Sequence[Pick], window: Window) -> list[Pick]:
-    rooms = dict(zip(window.queues, window.rooms, strict=True))
-    taken: list[Pick] = []
-    for each in turns:
-        if rooms[each.run.queue] > 0:
-            rooms[each.run.queue] -= 1
-            taken.append(each)
-    return taken
+def _turns(backlog: Backlog, window: Window, now: datetime) -> _Turns | None:
+    """Return what one tenant may start, or None."""
+    left = min((backlog.room(window), *(bucket.tokens(now) for bucket in backlog.buckets)))
+    if backlog.is_paused or left <= 0:
+        return None
+    runs = sorted((run for run in backlog.waiting if run.key not in backlog.busy), key=lambda run: run.rank)
+    return _Turns(backlog=backlog, runs=runs, left=left)

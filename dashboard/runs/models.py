@@ -56,9 +56,9 @@ class Run(Identified, Created, TenantOwned, Base):
         ),
         sa.Index(
             "ix_run_ready",
-            "tenant_id",
             "queue",
             sa.text("(lane = 'bulk')"),
+            "tenant_id",
             sa.text("priority DESC"),
             "id",
             postgresql_where=sa.text("state = 'ready'"),
@@ -251,11 +251,19 @@ class TenantLoad(TenantOwned, Base):
     `ready` counts ready runs, `running` admitted and running ones. `vtime` is the stride scheduler's virtual time:
     raised to the system's once, when the tenant goes from empty to backlogged. `version` rises with every change that
     a live panel shows. `drifts` counts how often the counters were not what the runs said, the last time `drifted_at`.
+    `max_running`, `rate_per_minute` and `runs_per_day` limit what the tenant may start; `*_full_at` is when the bucket
+    of starts is full again. The tenant's own role can change counters only.
     """
 
     __tablename__ = "tenant_load"
     __table_args__ = (
+        sa.Index(
+            "ix_tenant_load_turn", sa.text("(vtime + 1 / weight)"), "tenant_id", postgresql_where=sa.text("ready > 0")
+        ),
         sa.CheckConstraint("weight > 0", name="weight"),
+        sa.CheckConstraint("max_running > 0", name="max_running"),
+        sa.CheckConstraint("rate_per_minute > 0", name="rate_per_minute"),
+        sa.CheckConstraint("runs_per_day > 0", name="runs_per_day"),
         sa.CheckConstraint("ready >= 0", name="ready"),
         sa.CheckConstraint("running >= 0", name="running"),
     )
@@ -263,10 +271,13 @@ class TenantLoad(TenantOwned, Base):
     tenant_id: Mapped[UUID] = mapped_column(sa.ForeignKey("tenant.id", ondelete="CASCADE"), primary_key=True)
     weight: Mapped[float] = mapped_column(server_default="1")
     max_running: Mapped[int | None]
+    rate_per_minute: Mapped[int | None]
+    runs_per_day: Mapped[int | None]
+    minute_full_at: Mapped[datetime | None] = mapped_column(timestamp)
+    day_full_at: Mapped[datetime | None] = mapped_column(timestamp)
     vtime: Mapped[float] = mapped_column(server_default="0")
     ready: Mapped[int] = mapped_column(server_default="0")
     running: Mapped[int] = mapped_column(server_default="0")
-    last_admitted: Mapped[int] = mapped_column(sa.BigInteger, server_default="0")
     version: Mapped[int] = mapped_column(sa.BigInteger, server_default="0")
     drifts: Mapped[int] = mapped_column(server_default="0")
     drifted_at: Mapped[datetime | None] = mapped_column(timestamp)

@@ -23,6 +23,8 @@ class TenantRecord(Identified, Created, Base):
     name: Mapped[str]
     suspended_at: Mapped[datetime | None] = mapped_column(timestamp)
     suspended_reason: Mapped[str] = mapped_column(server_default="")
+    runs_paused_at: Mapped[datetime | None] = mapped_column(timestamp)
+    runs_paused_reason: Mapped[str] = mapped_column(server_default="")
 
     roots: Mapped[list[TenantRoot]] = relationship(
         order_by="TenantRoot.position", cascade="all, delete-orphan", passive_deletes=True

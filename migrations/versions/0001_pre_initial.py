@@ -117,6 +117,8 @@ def upgrade() -> None:
         sa.Column("name", sa.String(), nullable=False),
         sa.Column("suspended_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("suspended_reason", sa.String(), server_default="", nullable=False),
+        sa.Column("runs_paused_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("runs_paused_reason", sa.String(), server_default="", nullable=False),
         sa.Column("id", sa.Uuid(), nullable=False),
         sa.Column("created_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_tenant")),
@@ -276,20 +278,33 @@ def upgrade() -> None:
         sa.Column("tenant_id", sa.Uuid(), nullable=False),
         sa.Column("weight", sa.Double(), server_default="1", nullable=False),
         sa.Column("max_running", sa.Integer(), nullable=True),
+        sa.Column("rate_per_minute", sa.Integer(), nullable=True),
+        sa.Column("runs_per_day", sa.Integer(), nullable=True),
+        sa.Column("minute_full_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("day_full_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("vtime", sa.Double(), server_default="0", nullable=False),
         sa.Column("ready", sa.Integer(), server_default="0", nullable=False),
         sa.Column("running", sa.Integer(), server_default="0", nullable=False),
-        sa.Column("last_admitted", sa.BigInteger(), server_default="0", nullable=False),
         sa.Column("version", sa.BigInteger(), server_default="0", nullable=False),
         sa.Column("drifts", sa.Integer(), server_default="0", nullable=False),
         sa.Column("drifted_at", sa.DateTime(timezone=True), nullable=True),
+        sa.CheckConstraint("max_running > 0", name=op.f("ck_tenant_load_max_running")),
+        sa.CheckConstraint("rate_per_minute > 0", name=op.f("ck_tenant_load_rate_per_minute")),
         sa.CheckConstraint("ready >= 0", name=op.f("ck_tenant_load_ready")),
         sa.CheckConstraint("running >= 0", name=op.f("ck_tenant_load_running")),
+        sa.CheckConstraint("runs_per_day > 0", name=op.f("ck_tenant_load_runs_per_day")),
         sa.CheckConstraint("weight > 0", name=op.f("ck_tenant_load_weight")),
         sa.ForeignKeyConstraint(
             ["tenant_id"], ["tenant.id"], name=op.f("fk_tenant_load_tenant_id"), ondelete="CASCADE"
         ),
         sa.PrimaryKeyConstraint("tenant_id", name=op.f("pk_tenant_load")),
+    )
+    op.create_index(
+        "ix_tenant_load_turn",
+        "tenant_load",
+        [sa.literal_column("(vtime + 1 / weight)"), "tenant_id"],
+        unique=False,
+        postgresql_where=sa.text("ready > 0"),
     )
     op.create_table(
         "mail_pace",
@@ -509,7 +524,7 @@ def upgrade() -> None:
     op.create_index(
         "ix_run_ready",
         "run",
-        ["tenant_id", "queue", sa.literal_column("(lane = 'bulk')"), sa.literal_column("priority DESC"), "id"],
+        ["queue", sa.literal_column("(lane = 'bulk')"), "tenant_id", sa.literal_column("priority DESC"), "id"],
         unique=False,
         postgresql_where=sa.text("state = 'ready'"),
     )
@@ -792,6 +807,7 @@ def downgrade() -> None:
     op.drop_index("ix_tenant_root_tenant_id", table_name="tenant_root")
     op.drop_table("tenant_root")
     op.drop_table("mail_pace")
+    op.drop_index("ix_tenant_load_turn", table_name="tenant_load", postgresql_where=sa.text("ready > 0"))
     op.drop_table("tenant_load")
     op.drop_index("ix_schedule_paused_until", table_name="schedule")
     op.drop_index("ix_schedule_tenant_id_next_at", table_name="schedule")

@@ -1,10 +1,11 @@
-"""Nobody is starved: the pure rule, the same rule in SQL, and what they promise."""
+"""Nobody is starved: the rule, the same rule over the tables, and what they promise."""
 
 from __future__ import annotations
 
+import threading
 from collections import Counter
 from dataclasses import dataclass, replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 import pytest
@@ -13,102 +14,145 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from dashboard.app import Dashboard
+from dashboard.core.clock import database_now
 from dashboard.core.ids import new_id
 from dashboard.core.orm import system_scope
-from dashboard.core.tenancy import Tenant
-from dashboard.runs import dispatcher
-from dashboard.runs.dispatcher import Fleet, Pace, share_of, window_of
-from dashboard.runs.fairness import Backlog, Waiting, Window, pick
+from dashboard.core.tenancy import Binding, Tenant, bound
+from dashboard.runs import dispatcher, leases
+from dashboard.runs.dispatcher import Fleet, Pace, window_of
+from dashboard.runs.fairness import Backlog, Bucket, Pick, Waiting, Window, charge, pick
 from dashboard.runs.models import Run, TenantLoad
+from dashboard.tenants.models import TenantRecord
 from tests.application import PLATFORM
 from tests.factories import make_tenant
 from tests.factories.ledger import enqueue_runs, load_of, make_worker, run_of, set_load
 
 QUEUES = ("default", "email", "bulk")
 KEYS = (None, None, None, "nightly", "hourly")
-SLOTS = 10
 LEASE = timedelta(seconds=30)
+NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
+MINUTE = timedelta(minutes=1)
+DAY = timedelta(days=1)
 
 
 def waiting(queue: str, is_bulk: bool, priority: int, key: str | None) -> Waiting:
     return Waiting(id=new_id(), queue=queue, is_bulk=is_bulk, priority=priority, key=key)
 
 
-runs = st.builds(waiting, st.sampled_from(QUEUES[:2]), st.booleans(), st.integers(-1, 1), st.sampled_from(KEYS))
-backlogs = st.lists(
-    st.builds(
+def runs_with(keys: st.SearchStrategy[str | None]) -> st.SearchStrategy[Waiting]:
+    return st.builds(waiting, st.sampled_from(QUEUES[:2]), st.booleans(), st.integers(-1, 1), keys)
+
+
+def buckets(period: timedelta) -> st.SearchStrategy[Bucket | None]:
+    """Buckets of any fullness, also ones that a clock which jumped left behind."""
+    moments = st.none() | st.sampled_from([-2, -0.01, 0, 0.01, 0.5, 0.7, 0.99, 1, 3]).map(lambda n: NOON + n * period)
+    return st.none() | st.builds(Bucket, size=st.sampled_from([1, 2, 7, 60]), period=st.just(period), full_at=moments)
+
+
+def backlogs_of(runs: st.SearchStrategy[Waiting], size: int = 6) -> st.SearchStrategy[list[Backlog]]:
+    limits = st.tuples(buckets(MINUTE), buckets(DAY)).map(lambda pair: tuple(each for each in pair if each))
+    one = st.builds(
         Backlog,
         tenant_id=st.builds(new_id),
-        waiting=st.lists(runs, max_size=6).map(tuple),
+        waiting=st.lists(runs, max_size=size).map(tuple),
         weight=st.sampled_from([0.5, 1.0, 3.0]),
-        max_running=st.none() | st.integers(0, 4),
+        max_running=st.none() | st.integers(1, 4),
         running=st.integers(0, 3),
         vtime=st.sampled_from([0.0, 1.0, 2.5]),
-        last_admitted=st.integers(0, 3),
-    ),
-    max_size=4,
-)
+        buckets=limits,
+        is_paused=st.sampled_from([False, False, False, True]),
+        busy=st.sampled_from([frozenset(), frozenset({"nightly"})]),
+    )
+    return st.lists(one, max_size=4)
+
+
+keyed = backlogs_of(runs_with(st.sampled_from(KEYS)))
 windows = st.builds(
     Window,
     queues=st.just(QUEUES),
     rooms=st.tuples(*[st.integers(0, 6)] * 3),
     free=st.integers(0, 8),
     bulk=st.integers(0, 8),
+    share=st.integers(1, 5),
+    most=st.integers(1, 6),
 )
 
 
-@given(backlogs, windows, st.integers(1, 5))
-def test_no_cap_is_ever_exceeded(waits: list[Backlog], window: Window, share: int) -> None:
-    picks = pick(waits, window, share)
+@given(keyed, windows)
+def test_no_cap_and_no_rate_is_ever_exceeded(waits: list[Backlog], window: Window) -> None:
+    picks = pick(waits, window, NOON)
     assert len(picks) <= window.free
     assert sum(each.run.is_bulk for each in picks) <= window.bulk
     for queue, room in zip(window.queues, window.rooms, strict=True):
         assert sum(each.run.queue == queue for each in picks) <= room
     for backlog in waits:
         mine = [each.run for each in picks if each.tenant_id == backlog.tenant_id]
-        cap = share if backlog.max_running is None else backlog.max_running
-        assert not mine or backlog.running + len(mine) <= cap
+        assert not mine or backlog.running + len(mine) <= min(backlog.max_running or window.share, window.most)
+        assert all(len(mine) <= bucket.tokens(NOON) for bucket in backlog.buckets)
+        assert not (backlog.is_paused and mine)
         keys = [run.key for run in mine if run.key]
         assert len(keys) == len(set(keys))
+        assert backlog.busy.isdisjoint(keys)
 
 
-@given(backlogs, windows, st.integers(1, 5))
-def test_inside_a_tenant_interactive_comes_first_then_priority_then_age(
-    waits: list[Backlog], window: Window, share: int
-) -> None:
-    picks = pick(waits, replace(window, rooms=(9, 9, 9), bulk=9), share)
+@given(keyed, windows)
+def test_inside_a_tenant_interactive_comes_first_then_priority_then_age(waits: list[Backlog], window: Window) -> None:
+    picks = pick(waits, replace(window, rooms=(9, 9, 9), bulk=9), NOON)
     for backlog in waits:
         mine = [each.run.rank for each in picks if each.tenant_id == backlog.tenant_id]
         assert mine == sorted(mine)
 
 
+@given(keyed, windows)
+def test_a_free_slot_stays_free_only_if_nobody_may_use_it(waits: list[Backlog], window: Window) -> None:
+    picks = pick(waits, window, NOON)
+    later = [after(backlog, picks) for backlog in waits]
+    rest = replace(
+        window,
+        rooms=tuple(
+            room - sum(each.run.queue == queue for each in picks)
+            for queue, room in zip(window.queues, window.rooms, strict=True)
+        ),
+        free=window.free - len(picks),
+        bulk=window.bulk - sum(each.run.is_bulk for each in picks),
+    )
+    assert pick(later, rest, NOON) == []
+
+
+def after(backlog: Backlog, picks: list[Pick]) -> Backlog:
+    """Return what is left of a tenant's backlog once its runs are admitted."""
+    mine = [each for each in picks if each.tenant_id == backlog.tenant_id]
+    taken = {each.run.id for each in mine}
+    return replace(
+        backlog,
+        waiting=tuple(run for run in backlog.waiting if run.id not in taken),
+        running=backlog.running + len(mine),
+        vtime=max([backlog.vtime, *(each.tag for each in mine)]),
+        busy=backlog.busy | {each.run.key for each in mine if each.run.key},
+        buckets=tuple(replace(each, full_at=each.spent(len(mine), NOON)) for each in backlog.buckets if mine)
+        or backlog.buckets,
+    )
+
+
 @dataclass(slots=True)
 class Simulated:
-    """A tenant in the simulator; its runs are endless, each one admission long."""
+    """A tenant whose runs are endless, each one admission long."""
 
     weight: float
     vtime: float = 0.0
-    last: int = 0
 
 
 def simulate(tenants: dict[UUID, Simulated], rounds: int) -> Counter[UUID]:
     """Return how often each tenant was admitted in `rounds` of one free slot each."""
-    window = Window(queues=QUEUES, rooms=(1, 1, 1), free=1, bulk=1)
+    window = Window(queues=QUEUES, rooms=(1, 1, 1), free=1, bulk=1, share=1, most=1)
     admitted: Counter[UUID] = Counter()
-    for turn in range(rounds):
-        backlog = [
-            Backlog(
-                tenant_id=tenant_id,
-                waiting=(Waiting(id=tenant_id),),
-                weight=each.weight,
-                vtime=each.vtime,
-                last_admitted=each.last,
-            )
+    for _ in range(rounds):
+        waits = [
+            Backlog(tenant_id=tenant_id, waiting=(Waiting(id=tenant_id),), weight=each.weight, vtime=each.vtime)
             for tenant_id, each in tenants.items()
         ]
-        (chosen,) = pick(backlog, window, share=1)
+        (chosen,) = pick(waits, window, NOON)
         tenants[chosen.tenant_id].vtime = chosen.tag
-        tenants[chosen.tenant_id].last = turn
         admitted[chosen.tenant_id] += 1
     return admitted
 
@@ -119,7 +163,35 @@ def test_shares_follow_the_weights_within_five_percent(weights: list[float]) -> 
     tenants = {new_id(): Simulated(weight) for weight in weights}
     admitted = simulate(tenants, 1000)
     for tenant_id, tenant in tenants.items():
-        assert admitted[tenant_id] == pytest.approx(1000 * tenant.weight / sum(weights), rel=0.05, abs=3)
+        assert admitted[tenant_id] == pytest.approx(1000 * tenant.weight / sum(weights), rel=0.05)
+
+
+@given(st.integers(1, 7000), st.sampled_from([MINUTE, DAY]), st.lists(st.floats(0, 2), max_size=30))
+def test_a_bucket_lets_through_what_it_holds_and_what_comes_back(
+    size: int, period: timedelta, steps: list[float]
+) -> None:
+    bucket, now, started = Bucket(size=size, period=period), NOON, 0
+    for step in steps:
+        now += step * period
+        count = bucket.tokens(now)
+        if count:
+            started += count
+            bucket = replace(bucket, full_at=bucket.spent(count, now))
+        assert bucket.tokens(now) == 0
+        assert bucket.tokens(bucket.next_at(now)) == 1
+        assert bucket.tokens(bucket.next_at(now) - timedelta(microseconds=1)) == 0
+        assert started <= size + (now - NOON) / period * size
+    assert bucket.tokens(now + 2 * period) == size
+
+
+def test_a_bucket_keeps_how_full_it_is_when_its_size_changes() -> None:
+    half = Bucket(size=60, period=MINUTE, full_at=NOON + MINUTE / 2)
+    assert (half.tokens(NOON), replace(half, size=10).tokens(NOON)) == (30, 5)
+
+
+@pytest.mark.parametrize(("seconds", "charged"), [(0.2, 0), (1, 0), (5, 2), (61, 30)])
+def test_a_long_run_is_charged_what_it_held_beyond_its_first_unit(seconds: float, charged: float) -> None:
+    assert charge(seconds, 1.0, weight=2.0) == charged
 
 
 @pytest.fixture
@@ -127,35 +199,52 @@ def tenants(app: Dashboard) -> list[Tenant]:
     return [make_tenant(app, f"tenant{number}", f"{PLATFORM}/tenant{number}") for number in range(4)]
 
 
-@given(waits=backlogs, window=windows, share=st.integers(1, 5))
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_the_sql_picks_what_the_rule_picks(
-    app: Dashboard, tenants: list[Tenant], waits: list[Backlog], window: Window, share: int
-) -> None:
-    waits = [replace(backlog, tenant_id=tenant.id) for backlog, tenant in zip(waits, tenants, strict=False)]
-    expected = [each.run.id for each in pick(waits, window, share)]
+@pytest.fixture(params=[1, 2, 32], ids=["every lane is crowded", "some are", "none is"])
+def crowds(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the tables be read in one way, in the other, or in both at once."""
+    monkeypatch.setattr(dispatcher, "FEW_TENANTS", request.param)
+
+
+def picked_from_the_tables(app: Dashboard, waits: list[Backlog], window: Window) -> list[UUID]:
+    """Return what is admitted, in order, where the tables hold these backlogs and nothing else."""
     with app.app_context(), system_scope("test") as session:
         for backlog in waits:
             write(session, backlog)
-        rows = session.execute(
-            dispatcher.ADMIT,
-            {
-                "queues": list(window.queues),
-                "rooms": list(window.rooms),
-                "free": window.free,
-                "bulk": window.bulk,
-                "share": share,
-                "tenants": None,
-                "lease": LEASE,
-            },
-        ).mappings()
-        admitted = [row["id"] for row in rows]
+        chosen = pick(dispatcher.backlogs(session, window, NOON), window, NOON)
         session.rollback()
-    assert admitted == expected
+    return [each.run.id for each in chosen]
+
+
+@pytest.mark.usefixtures("crowds")
+@given(waits=backlogs_of(runs_with(st.none() | st.builds(lambda: str(new_id())))), window=windows)
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_the_tables_lead_to_what_the_rule_picks(
+    app: Dashboard, tenants: list[Tenant], waits: list[Backlog], window: Window
+) -> None:
+    waits = [replace(backlog, tenant_id=tenant.id) for backlog, tenant in zip(waits, tenants, strict=False)]
+    expected = [each.run.id for each in pick(waits, window, NOON)]
+    assert picked_from_the_tables(app, waits, window) == expected
+
+
+@pytest.mark.usefixtures("crowds")
+@given(waits=keyed, window=windows)
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_of_runs_with_one_key_the_tables_lead_to_one(
+    app: Dashboard, tenants: list[Tenant], waits: list[Backlog], window: Window
+) -> None:
+    waits = [replace(backlog, tenant_id=tenant.id) for backlog, tenant in zip(waits, tenants, strict=False)]
+    chosen = picked_from_the_tables(app, waits, window)
+    runs = {run.id: (backlog, run) for backlog in waits for run in backlog.waiting}
+    keys = [(runs[each][0].tenant_id, runs[each][1].key) for each in chosen if runs[each][1].key]
+    assert len(keys) == len(set(keys))
+    assert all(runs[each][1].key not in runs[each][0].busy for each in chosen)
+    assert bool(chosen) == bool(pick(waits, window, NOON))
 
 
 def write(session: sa.orm.Session, backlog: Backlog) -> None:
     """Put a backlog into the tables, as the dispatcher will find it."""
+    sizes = {bucket.period: bucket for bucket in backlog.buckets}
+    minute, day = sizes.get(MINUTE), sizes.get(DAY)
     session.execute(
         sa.update(TenantLoad)
         .where(TenantLoad.tenant_id == backlog.tenant_id)
@@ -165,27 +254,36 @@ def write(session: sa.orm.Session, backlog: Backlog) -> None:
             ready=len(backlog.waiting),
             running=backlog.running,
             vtime=backlog.vtime,
-            last_admitted=backlog.last_admitted,
+            rate_per_minute=minute and minute.size,
+            minute_full_at=minute and minute.full_at,
+            runs_per_day=day and day.size,
+            day_full_at=day and day.full_at,
         )
     )
-    if backlog.waiting:
-        session.execute(
-            sa.insert(Run),
-            [
-                {
-                    "id": run.id,
-                    "tenant_id": backlog.tenant_id,
-                    "name": "Report",
-                    "job_type": "test.report",
-                    "state": "ready",
-                    "queue": run.queue,
-                    "lane": "bulk" if run.is_bulk else "interactive",
-                    "priority": run.priority,
-                    "concurrency_key": run.key,
-                }
-                for run in backlog.waiting
-            ],
-        )
+    session.execute(
+        sa.update(TenantRecord)
+        .where(TenantRecord.id == backlog.tenant_id)
+        .values(runs_paused_at=NOON if backlog.is_paused else None)
+    )
+    rows = [row_of(backlog.tenant_id, run) for run in backlog.waiting]
+    busy = [Waiting(id=new_id(), key=key) for key in backlog.busy]
+    rows += [{**row_of(backlog.tenant_id, run), "state": "running"} for run in busy]
+    if rows:
+        session.execute(sa.insert(Run), rows)
+
+
+def row_of(tenant_id: UUID, run: Waiting) -> dict[str, object]:
+    return {
+        "id": run.id,
+        "tenant_id": tenant_id,
+        "name": "Report",
+        "job_type": "test.report",
+        "state": "ready",
+        "queue": run.queue,
+        "lane": "bulk" if run.is_bulk else "interactive",
+        "priority": run.priority,
+        "concurrency_key": run.key,
+    }
 
 
 def admit(app: Dashboard) -> list[dispatcher.Admitted]:
@@ -294,10 +392,19 @@ def test_only_short_runs_may_lie_ahead_in_the_broker(ends_per_second: int, ahead
     assert pace.ahead(fleet, fleet.slots) == pytest.approx(ahead, abs=1)
 
 
+def window(slots: int, **held: int) -> Window:
+    """Return the window of one worker of that many slots, `held` being runs by lane."""
+    fleet = Fleet(workers=((frozenset(QUEUES), slots),))
+    return window_of(fleet, {("default", lane): count for lane, count in held.items()}, 0, slots)
+
+
 def test_a_tenant_without_a_cap_gets_half_and_one_at_least() -> None:
-    fleet = Fleet(workers=((frozenset(QUEUES), 10),))
-    assert (share_of(fleet, 0), share_of(fleet, 10), share_of(Fleet(workers=()), 0)) == (5, 10, 1)
-    assert window_of(fleet, {("default", "bulk"): 4}, 0).free == 6
+    assert [window(slots).share for slots in (0, 1, 2, 3, 10)] == [1, 1, 1, 1, 5]
+    assert window(10, bulk=4).free == 6
+
+
+def test_no_tenant_gets_all_slots_whatever_its_cap() -> None:
+    assert [window(slots).most for slots in (1, 2, 8)] == [1, 1, 7]
 
 
 def test_workers_that_share_no_queue_are_apart() -> None:
@@ -306,12 +413,116 @@ def test_workers_that_share_no_queue_are_apart() -> None:
     assert sorted((island.queues, island.slots) for island in islands) == [(("bulk", "default"), 6), (("email",), 3)]
 
 
-def test_the_plan_of_an_admission_uses_the_index_of_ready_runs(app: Dashboard, acme: Tenant, globex: Tenant) -> None:
-    enqueue_runs(app, acme, 3000)
-    enqueue_runs(app, globex, 3000)
-    values = {"queues": list(QUEUES), "rooms": [4] * 3, "free": 4, "bulk": 4, "share": 4, "tenants": 4, "lease": LEASE}
+def test_a_paused_tenants_runs_wait(app: Dashboard, acme: Tenant) -> None:
+    make_worker(app, 4)
+    enqueue_runs(app, acme)
     with app.app_context(), system_scope("test") as session:
-        session.execute(sa.text("ANALYZE run"))
-        plan = "\n".join(session.scalars(sa.text(f"EXPLAIN {dispatcher.ADMIT.text}"), values))
-    assert "ix_run_ready" in plan
-    assert "Seq Scan on run" not in plan
+        session.execute(sa.text("UPDATE tenant SET runs_paused_at = now()"))
+    assert admit(app) == []
+
+
+def test_a_tenant_starts_as_many_a_minute_and_a_day_as_it_may(app: Dashboard, acme: Tenant, globex: Tenant) -> None:
+    make_worker(app, 40)
+    set_load(app, acme, rate_per_minute=5)
+    set_load(app, globex, runs_per_day=3)
+    enqueue_runs(app, acme, 20)
+    enqueue_runs(app, globex, 20)
+    while admit(app):
+        pass
+    assert (load_of(app, acme).running, load_of(app, globex).running) == (5, 3)
+
+
+def test_a_start_comes_back_into_the_bucket_after_its_share_of_the_minute(app: Dashboard, acme: Tenant) -> None:
+    make_worker(app, 40)
+    set_load(app, acme, rate_per_minute=6)
+    enqueue_runs(app, acme, 20)
+    assert len(admit(app)) == 6
+    set_load(app, acme, minute_full_at=sa.text("minute_full_at - interval '21 seconds'"))
+    assert len(admit(app)) == 2
+
+
+def test_a_clock_that_was_set_back_stops_a_tenant_for_a_minute_at_most(app: Dashboard, acme: Tenant) -> None:
+    make_worker(app, 40)
+    ahead = sa.text("now() + interval '40 days'")
+    set_load(app, acme, rate_per_minute=6, runs_per_day=10, minute_full_at=ahead, day_full_at=ahead)
+    enqueue_runs(app, acme, 20)
+    assert admit(app) == []
+    with app.app_context(), system_scope("test") as session:
+        dispatcher.mend_buckets(session)
+        now = database_now(session)
+    load = load_of(app, acme)
+    assert load.minute_full_at
+    assert load.day_full_at
+    assert load.minute_full_at <= now + MINUTE
+    assert load.day_full_at <= now + DAY
+
+
+def test_a_clock_that_was_set_forward_fills_a_bucket_once(app: Dashboard, acme: Tenant) -> None:
+    make_worker(app, 40)
+    long_ago = sa.text("now() - interval '40 days'")
+    set_load(app, acme, rate_per_minute=6, minute_full_at=long_ago)
+    enqueue_runs(app, acme, 20)
+    assert len(admit(app)) == 6
+    assert admit(app) == []
+
+
+def test_eight_dispatchers_at_once_exceed_no_cap_and_no_rate(app: Dashboard, tenants: list[Tenant]) -> None:
+    make_worker(app, 60)
+    capped, slow, scarce, free = tenants
+    set_load(app, capped, max_running=7)
+    set_load(app, slow, rate_per_minute=11)
+    set_load(app, scarce, runs_per_day=5)
+    for tenant in tenants:
+        enqueue_runs(app, tenant, 60)
+    together = threading.Barrier(8)
+    admitted: list[dispatcher.Admitted] = []
+
+    def dispatch() -> None:
+        together.wait(10)
+        for _ in range(5):
+            admitted.extend(admit(app))
+
+    threads = [threading.Thread(target=dispatch) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
+    count = Counter(run.tenant_id for run in admitted)
+    assert count == {capped.id: 7, slow.id: 11, scarce.id: 5, free.id: 30}
+    assert len({run.id for run in admitted}) == len(admitted)
+    assert [load_of(app, tenant).running for tenant in tenants] == [7, 11, 5, 30]
+
+
+def test_shares_of_a_thousand_admissions_follow_the_weights(app: Dashboard, tenants: list[Tenant]) -> None:
+    make_worker(app, 8)
+    weights = (1.0, 2.0, 3.0, 4.0)
+    for tenant, weight in zip(tenants, weights, strict=True):
+        set_load(app, tenant, weight=weight)
+        enqueue_runs(app, tenant, 500)
+    admitted: Counter[UUID] = Counter()
+    while admitted.total() < 1000:
+        admitted.update(run.tenant_id for run in admit(app))
+        end_all(app)
+    for tenant, weight in zip(tenants, weights, strict=True):
+        assert admitted[tenant.id] == pytest.approx(admitted.total() * weight / 10, rel=0.05)
+
+
+def end_all(app: Dashboard) -> None:
+    """Let every admitted run have ended at once."""
+    with app.app_context(), system_scope("test") as session:
+        session.execute(sa.text("UPDATE run SET state = 'succeeded' WHERE state = 'admitted'"))
+        session.execute(sa.text("UPDATE tenant_load SET running = 0"))
+
+
+def test_a_run_that_ends_is_charged_for_the_time_it_held_its_slot(app: Dashboard, acme: Tenant) -> None:
+    make_worker(app, 4)
+    set_load(app, acme, weight=2.0)
+    enqueue_runs(app, acme)
+    (admitted,) = admit(app)
+    at_start = load_of(app, acme).vtime
+    with app.app_context(), system_scope("test") as session:
+        session.execute(sa.text("UPDATE run SET state = 'running', started_at = now() - interval '61 seconds'"))
+    with app.app_context(), bound(Binding.of(acme)):
+        assert leases.finish(admitted.id, admitted.fence, leases.Outcome(state="succeeded"))
+    charged = charge(61, leases.COST_UNIT_SECONDS, 2.0)
+    assert load_of(app, acme).vtime - at_start == pytest.approx(charged, abs=1)
