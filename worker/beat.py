@@ -43,6 +43,9 @@ ANOTHER_PLANS_SECONDS = 0.05
 
 RECONCILE_SECONDS = 60.0
 
+UNTIL_WOKEN_SECONDS = 3600.0
+"""How long the second planner rests when the first can do it alone."""
+
 log = structlog.get_logger(__name__)
 
 
@@ -119,6 +122,7 @@ class DatabaseScheduler(Scheduler):
         self._awake = threading.Event()
         self._parts: tuple[Loop | Listener | Presence, ...] = ()
         self._planner = Loop("planner", app.flask_app, self._plan)
+        self._second = Loop("second planner", app.flask_app, self._plan_along)
         self._lookout = Lookout(cast(Settings, app.flask_app.extensions["settings"]))
         if not lazy:  # beat's banner makes a lazy one, only to name it
             self.setup_schedule()
@@ -135,7 +139,7 @@ class DatabaseScheduler(Scheduler):
         listener = Listener(settings, {RUNS: dispatching.wake, SCHEDULES: self._awake.set})
         name = f"beat@{socket.gethostname()}"
         presence = Presence(self.flask_app, "beat", name, float(settings.heartbeat_seconds), self._vitals)
-        self._parts = (dispatching, reaping, watching, bulk, purging, listener, presence)
+        self._parts = (self._second, dispatching, reaping, watching, bulk, purging, listener, presence)
         for part in self._parts:
             part.start()
         gc.freeze()  # what is loaded stays: looking through it again and again cost a third of planning
@@ -156,7 +160,15 @@ class DatabaseScheduler(Scheduler):
             return glance.wait(POLL_SECONDS)
         with system_scope("planner") as session:
             result = plan(session, database_now(session))
+        if result.full:
+            self._second.wake()
         return 0.0 if result.schedules else ANOTHER_PLANS_SECONDS
+
+    def _plan_along(self) -> float:
+        """Plan beside the tick while more is due than a batch: one computes while the database writes for the other."""
+        with system_scope("planner") as session:
+            result = plan(session, database_now(session))
+        return 0.0 if result.full and result.schedules else UNTIL_WOKEN_SECONDS
 
     def _vitals(self) -> dict[str, Any]:
         began = self._tick_began  # a tick that hangs shows, too

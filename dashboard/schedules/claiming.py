@@ -151,20 +151,22 @@ SELECT count(*) FROM (SELECT FROM schedule WHERE {_IS_DUE} ORDER BY next_at LIMI
 _OLDEST = sa.text(f"""
 SELECT {_FIELDS} FROM schedule AS due WHERE {_IS_DUE} ORDER BY next_at LIMIT :batch FOR NO KEY UPDATE SKIP LOCKED
 """)
-# The tenants that wait longest share the batch evenly; what one leaves of its share, all take in the next batch. The
-# comparison of rows admits no index but the tenant's own: the one by time alone would walk through all the others'.
+# The tenants that wait longest take turns; what another planner holds is passed over, which is why there are twice as
+# many candidates as a batch holds. The comparison of rows admits no index but the tenant's own: the one by time alone
+# would walk through all the others'.
 FAIR = sa.text(f"""
 WITH waiting AS MATERIALIZED (
     SELECT tenant.id, first.next_at FROM tenant CROSS JOIN LATERAL (
         SELECT next_at FROM schedule WHERE {_IS_TENANTS_DUE.format("tenant.id")} LIMIT 1) AS first
     ORDER BY first.next_at LIMIT :batch),
 turn AS MATERIALIZED (
-    SELECT share.id FROM waiting CROSS JOIN LATERAL (
-        SELECT id FROM schedule WHERE {_IS_TENANTS_DUE.format("waiting.id")}
-        LIMIT (SELECT greatest(1, :batch / count(*)) FROM waiting)) AS share)
-SELECT {_FIELDS} FROM schedule AS due
-WHERE id = ANY (ARRAY(SELECT id FROM turn)) AND ({_IS_DUE}) IS TRUE
-FOR NO KEY UPDATE SKIP LOCKED
+    SELECT candidate.id, candidate.turn FROM waiting CROSS JOIN LATERAL (
+        SELECT id, row_number() OVER (ORDER BY tenant_id, next_at) AS turn
+        FROM schedule WHERE {_IS_TENANTS_DUE.format("waiting.id")}
+        LIMIT (SELECT greatest(2, 2 * :batch / count(*)) FROM waiting)) AS candidate)
+SELECT {_FIELDS} FROM turn JOIN schedule AS due USING (id)
+WHERE ({_IS_DUE}) IS TRUE
+ORDER BY turn.turn LIMIT :batch FOR NO KEY UPDATE OF due SKIP LOCKED
 """)
 _AWAKING = sa.text(f"""
 SELECT {_FIELDS} FROM schedule AS due WHERE {ASLEEP} AND paused_until <= :now ORDER BY paused_until LIMIT :batch

@@ -8,6 +8,7 @@ import sys
 import sqlalchemy as sa
 from flask_migrate import upgrade
 
+from dashboard.core.clock import tzdata_version
 from dashboard.core.ids import new_id
 from dashboard.core.orm import system_scope
 from dashboard.runs.load import SCHEDULES, notify
@@ -19,12 +20,13 @@ from worker.beat import DatabaseScheduler
 TENANTS = 10
 
 SEED = """
-INSERT INTO schedule (id, tenant_id, name, kind, crons, every_seconds, anchor, job_type, params, next_at, cursor)
+INSERT INTO schedule (id, tenant_id, name, kind, crons, every_seconds, anchor, job_type, params, next_at, cursor,
+    tz_version)
 SELECT gen_random_uuid(), (CAST(:tenants AS uuid[]))[1 + n % :count], 'schedule ' || n,
     CASE WHEN n % 2 = 0 THEN 'cron' ELSE 'interval' END,
     CASE WHEN n % 2 = 0 THEN ARRAY[n % 60 || ' ' || n % 24 || ' * * *'] ELSE '{}' END,
     CASE WHEN n % 2 = 1 THEN 86400 END, now(), 'bench.noop', '{"report": "nightly"}',
-    now() + interval '20 hours', now()
+    now() + interval '20 hours', now(), :tzdata
 FROM generate_series(0, :schedules - 1) AS n
 """
 
@@ -67,6 +69,7 @@ class Stationmaster(Contestant):
                     "tenants": [tenant.id for tenant in tenants],
                     "count": TENANTS,
                     "schedules": self.task.schedules,
+                    "tzdata": tzdata_version(),
                 }
                 session.execute(sa.text(SEED), parameters)
         self._settle_down()

@@ -66,6 +66,24 @@ def test_tenants_take_turns_when_more_than_a_batch_is_due(
     assert Counter(run.tenant_id for run in runs(app)) == {acme.id: 30, globex.id: 4, initech.id: 4}
 
 
+def test_two_planners_at_once_share_what_is_due(
+    app: Dashboard, acme: Tenant, globex: Tenant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the first holds, the second passes over, and takes as much of what comes next."""
+    monkeypatch.setattr(planner, "BATCH", 8)
+    make_many(app, acme, 12)
+    make_many(app, globex, 12)
+    with app.app_context(), system_scope("test") as session:
+        first = planner.plan(session, database_now(session))
+        second = planned(app)
+        assert Counter(run.tenant_id for run in runs(app)) == {acme.id: 4, globex.id: 4}
+    assert (first.schedules, second.schedules) == (8, 8)
+    while planned(app).schedules:
+        pass
+    assert Counter(run.tenant_id for run in runs(app)) == {acme.id: 12, globex.id: 12}
+    assert len({run.occurrence_id for run in runs(app)}) == 24
+
+
 def test_every_run_of_a_batch_is_counted(app: Dashboard, acme: Tenant, globex: Tenant) -> None:
     make_many(app, acme, 5)
     make_many(app, globex, 3)
