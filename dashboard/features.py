@@ -44,7 +44,7 @@ from dashboard.schedules import views as schedules
 from dashboard.schedules.commands import schedules as schedule_commands
 from dashboard.tenants import models as _tenants
 from dashboard.tenants import options, registry
-from dashboard.tenants.actions import follow_option, follow_suspension
+from dashboard.tenants.actions import follow_option, follow_suspension, foresee_option
 from dashboard.tenants.commands import tenants
 from dashboard.trail import views as trail
 
@@ -92,6 +92,7 @@ def init_app(app: Flask, settings: Settings) -> None:
     options.init_app(app)
     registry.init_app(app, settings)
     follow_option("TIMEZONE", rezoning.rezone)
+    foresee_option("TIMEZONE", rezoning.foresee)
     follow_suspension(sessions.end_where_suspended)
     signing_in.init_app(app)
     navigation.init_app(app, NAVIGATION)

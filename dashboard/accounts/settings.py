@@ -2,26 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from uuid import UUID
 
 import sqlalchemy as sa
-from flask import Blueprint, flash, render_template, request, url_for
+from flask import Blueprint, abort, current_app, flash, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 
 from dashboard.accounts import actions, board, invitations, signing_in
 from dashboard.accounts.access import Action, Role, requires
 from dashboard.core.errors import InvalidInput, Refused
-from dashboard.core.htmx import see_other
+from dashboard.core.formats import plural
+from dashboard.core.htmx import see_other, uncached
 from dashboard.core.orm import db
 from dashboard.core.tenancy import current_tenant
 from dashboard.extensions import limiter
-from dashboard.tenants.actions import reset_option, set_option
+from dashboard.tenants.actions import Move, foreseen_moves, reset_option, set_option
 from dashboard.tenants.forms import Changes, SettingsForm, reset_with
 from dashboard.tenants.models import TenantSetting
 from dashboard.tenants.options import option_for
 
 PASSWORD = "current_password"  # noqa: S105 - the name of a field
+
+ZONE = "TIMEZONE"
+"""The setting that schedules follow: whoever changes it is shown first which of them move."""
 
 bp = Blueprint("settings", __name__, url_prefix="/settings")
 
@@ -44,6 +49,8 @@ def update() -> ResponseReturnValue:
         _confirm(changes)
     except InvalidInput as error:
         return _page(_form(typed=request.form, errors=error.errors)), 422
+    if ZONE in changes.values and _moves(changes.values[ZONE]):
+        return _ask_about_zone(changes)
     _apply(changes)
     flash("Saved." if changes.keys else "Nothing was changed.", "ok" if changes.keys else "info")
     return see_other(url_for("settings.index"))
@@ -56,8 +63,43 @@ def reset() -> ResponseReturnValue:
     option = option_for(request.form.get("reset", ""))
     if option.guarded and not signing_in.is_fresh():
         return _ask_for_password()
+    if option.key == ZONE and _moves(None):
+        return see_other(url_for("settings.new_zone"))
     _apply(Changes(values={}, resets=reset_with(option.key)))
     flash(f"{option.label} follows the default again.", "ok")
+    return see_other(url_for("settings.index"))
+
+
+@bp.get("/zones/new")
+@requires(Action.EDIT_SETTINGS)
+def new_zone() -> ResponseReturnValue:
+    """Show which schedules move if the organisation goes to the time zone `to` (absent: the default), and ask."""
+    to = request.args.get("to")
+    try:
+        moves = _moves(to)
+    except InvalidInput as error:
+        abort(404, " ".join(error.errors.values()))
+    page = render_template(
+        "settings/new_zone.html",
+        to=to,
+        zone=to or option_for(ZONE).default,
+        current=current_tenant().values[ZONE],
+        moves=moves,
+    )
+    return uncached(current_app.make_response(page))
+
+
+@bp.post("/zones")
+@requires(Action.EDIT_SETTINGS)
+def create_zone() -> ResponseReturnValue:
+    """Go to another time zone; the schedules without one of their own follow."""
+    to = request.form.get("to")
+    try:
+        moved = len(_moves(to))
+        _apply(Changes(values={ZONE: to} if to else {}, resets=() if to else (ZONE,)))
+    except InvalidInput as error:
+        abort(404, " ".join(error.errors.values()))
+    flash(f"The time zone is {to or option_for(ZONE).default} now. {plural(moved, 'schedule')} moved.", "ok")
     return see_other(url_for("settings.index"))
 
 
@@ -145,6 +187,21 @@ def _confirm(changes: Changes) -> None:
         signing_in.confirm_password(request.form.get(PASSWORD, ""))
     except InvalidInput:
         raise InvalidInput({PASSWORD: "To change the mail server, enter your own password here."}) from None
+
+
+def _moves(zone: str | None) -> Sequence[Move]:
+    """Return the next fires that another time zone would move (None: the default). Raises InvalidInput."""
+    return foreseen_moves(db.session(), current_tenant().id, ZONE, zone or None)
+
+
+def _ask_about_zone(changes: Changes) -> ResponseReturnValue:
+    """Save all but the time zone, which moves schedules, and lead to the page that shows them."""
+    zone = changes.values[ZONE]
+    others = replace(changes, values={key: value for key, value in changes.values.items() if key != ZONE})
+    _apply(others)
+    if others.keys:
+        flash("Saved all but the time zone.", "ok")
+    return see_other(url_for("settings.new_zone", to=zone))
 
 
 def _apply(changes: Changes) -> None:

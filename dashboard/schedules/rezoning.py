@@ -17,10 +17,12 @@ from dashboard.core.clock import database_now, tzdata_version
 from dashboard.core.orm import rows_as_json
 from dashboard.runs.load import SCHEDULES, notify
 from dashboard.schedules.catchup import one_skip
+from dashboard.schedules.civil import timeline
 from dashboard.schedules.claiming import DueSchedule, TenantNow, claim_of_tenant, claim_outdated, tenants_now
 from dashboard.schedules.occurrences import Entry, entry_of, last_before, local_text, record_all
 from dashboard.schedules.recurrence import RecurrenceError
 from dashboard.schedules.timing import next_after, unplanned
+from dashboard.tenants.actions import Move
 
 BATCH = 500
 
@@ -44,6 +46,21 @@ def shifts(session: Session, tenant_id: UUID, zone: str, now: datetime) -> list[
         for schedule in claim_of_tenant(session, tenant_id)
     )
     return [shift for shift in moved if shift.old != shift.new]
+
+
+def foresee(session: Session, tenant_id: UUID, old: str, new: str) -> list[Move]:
+    """Return the next fires that would move if the tenant went from the time zone `old` to `new`, on their clocks."""
+    here, there = timeline(old).zone, timeline(new).zone
+    found = shifts(session, tenant_id, new, database_now(session)) if old != new else []
+    return [
+        Move(
+            name=shift.schedule.name,
+            before=shift.old.astimezone(here),
+            after=shift.new.astimezone(there) if shift.new else None,
+        )
+        for shift in found
+        if shift.old
+    ]
 
 
 def rezone(session: Session, tenant_id: UUID, old: str, new: str) -> None:

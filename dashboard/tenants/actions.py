@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -94,6 +96,48 @@ _followers: dict[str, OptionFollower] = {}
 def follow_option(key: str, follower: OptionFollower) -> None:
     """Let `follower` act in every transaction that changes this setting of a tenant: what depends on it changes too."""
     _followers[option_for(key).key] = follower
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Move:
+    """Something that a change of a setting moves in time, from `before` to `after` (None: not at all any more).
+
+    Both are aware, on the clocks that they are to be read on.
+    """
+
+    name: str
+    before: datetime
+    after: datetime | None
+
+    @property
+    def later_by(self) -> timedelta | None:
+        """How much later it comes; below zero if it comes earlier."""
+        return None if self.after is None else self.after - self.before
+
+
+OptionForeseer = Callable[[Session, UUID, Any, Any], Sequence[Move]]
+"""Is given a session, the tenant's id, and the value before and after the change that somebody thinks of."""
+
+_foreseers: dict[str, OptionForeseer] = {}
+
+
+def foresee_option(key: str, foreseer: OptionForeseer) -> None:
+    """Let `foreseer` say what a change of this setting would move; whoever changes it is asked first."""
+    _foreseers[option_for(key).key] = foreseer
+
+
+def foreseen_moves(session: Session, tenant_id: UUID, key: str, value: object | None) -> Sequence[Move]:
+    """Return what would move if the setting got this value (None: the default), soonest first.
+
+    Raises InvalidInput for a value that the setting does not take.
+    """
+    option = option_for(key)
+    after = option.default if value is None else option.parse(value)
+    if option.key not in _foreseers:
+        return []
+    setting = session.get(TenantSetting, (tenant_id, key))
+    before = setting.value if setting else option.default
+    return sorted(_foreseers[option.key](session, tenant_id, before, after), key=lambda move: move.before)
 
 
 def set_option(session: Session, tenant_id: UUID, key: str, value: object) -> None:

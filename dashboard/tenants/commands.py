@@ -13,6 +13,7 @@ from sqlalchemy.orm import Session, selectinload
 
 from dashboard.core.console import CommandGroup, Row, json_option, print_done, print_record, print_rows, read_line
 from dashboard.core.errors import Refused
+from dashboard.core.formats import plural
 from dashboard.core.orm import system_scope
 from dashboard.core.tenancy import Binding, bound, resolver_of
 from dashboard.tenants import actions
@@ -111,14 +112,33 @@ def resume(slug: str, as_json: bool) -> None:
 @click.argument("slug")
 @click.argument("key")
 @click.argument("value")
+@click.option("--yes", is_flag=True, help="Do it also if schedules move by it.")
 @json_option
-def set_(slug: str, key: str, value: str, as_json: bool) -> None:
-    """Set one of a tenant's settings; VALUE - is read from the standard input, as a password should be."""
+def set_(slug: str, key: str, value: str, yes: bool, as_json: bool) -> None:
+    """Set one of a tenant's settings; VALUE - is read from the standard input, as a password should be.
+
+    A new time zone moves schedules: without --yes they are only listed.
+    """
+    key = key.upper()
     if value == FROM_STDIN:
         value = read_line()
     with system_scope("flask tenants set") as session:
-        actions.set_option(session, _find(session, slug).id, key.upper(), value)
-    print_done(f"{key.upper()} is set.", {"tenant": slug, "key": key.upper()}, as_json=as_json)
+        tenant_id = _find(session, slug).id
+        moves = actions.foreseen_moves(session, tenant_id, key, value)
+        if moves and not yes:
+            print_rows([_move(move, as_json=as_json) for move in moves], as_json=as_json, empty="")
+            raise Refused(f"Nothing is changed yet: {plural(len(moves), 'schedule')} would move. Add --yes to do it.")
+        actions.set_option(session, tenant_id, key, value)
+    moved = f" {plural(len(moves), 'schedule')} moved." if moves else ""
+    print_done(f"{key} is set.{moved}", {"tenant": slug, "key": key, "moved": len(moves)}, as_json=as_json)
+
+
+def _move(move: actions.Move, *, as_json: bool) -> Row:
+    """People read each moment on the clock of its zone, programs in UTC."""
+    moments = {"next_at": move.before, "would_be": move.after}
+    if as_json:
+        return {"schedule": move.name, **moments}
+    return {"schedule": move.name, **{name: at and f"{at:%a %Y-%m-%d %H:%M %Z}" for name, at in moments.items()}}
 
 
 def _find(session: Session, slug: str) -> TenantRecord:
