@@ -7,6 +7,7 @@ import threading
 from collections.abc import Mapping
 from typing import Any, cast
 
+import sqlalchemy as sa
 import structlog
 from celery import bootsteps
 from celery.apps import worker
@@ -18,10 +19,17 @@ from flask import Flask
 from config.settings import Settings
 from dashboard.core.orm import system_scope
 from dashboard.runs import reaper
+from dashboard.runs.models import Run
+from dashboard.runs.states import RUNNING
 from worker.context import TenantCelery
 from worker.executor import STOPPED, executor_of
 from worker.loops import Loop
 from worker.presence import Presence
+from worker.publishing import TASK as EXECUTE
+
+IDLE_LOOK_SECONDS = 0.2
+FIRST_LOOK_SECONDS = 0.5
+"""A message that was taken just before has not become a run that is held yet."""
 
 log = structlog.get_logger(__name__)
 
@@ -61,6 +69,27 @@ class Attendance:
         timer.daemon = True
         timer.start()
 
+    def wait_for_runs(self, *, forever: bool) -> None:
+        """Return once this worker holds no run, or the soft shutdown's time is over; `forever` waits for all of it.
+
+        Asked is the ledger, in a thread: the pool's answers wait for the thread that waits here, and a signal may have
+        come in the middle of anything.
+        """
+        idle = threading.Event()
+        asking = Loop("leaving", self.flask_app, lambda: self._notice_idleness(idle))
+        seconds = float(self.settings.soft_shutdown_seconds)
+        if not forever and seconds:
+            idle.wait(min(FIRST_LOOK_SECONDS, seconds))
+            asking.start()
+        idle.wait(seconds)
+
+    def _notice_idleness(self, idle: threading.Event) -> float:
+        with system_scope("worker stops") as session:
+            held = sa.select(Run.id).where(Run.state == RUNNING, Run.worker == executor_of(self.flask_app).worker)
+            if session.scalar(held.limit(1)) is None:
+                idle.set()
+        return IDLE_LOOK_SECONDS
+
     def end(self) -> None:
         """Give back at once what the worker held until its pool was gone."""
         if self.presence is not None:
@@ -83,11 +112,19 @@ class Attendance:
 
 
 class Worker(worker.Worker):
-    """Celery's worker, which says that it leaves before the soft shutdown and not after it."""
+    """Celery's worker, which says that it leaves before the soft shutdown, and does not wait longer than its runs do.
+
+    Celery's own sleeps its whole time if anything is at work when it begins.
+    """
 
     def wait_for_soft_shutdown(self) -> bool:
-        attendance_of(cast(TenantCelery, self.app).flask_app).leave_soon()
-        return super().wait_for_soft_shutdown()
+        attendance = attendance_of(cast(TenantCelery, self.app).flask_app)
+        attendance.leave_soon()
+        others = [request for request in active_requests if request.task.name != EXECUTE]
+        if active_requests:
+            log.info("worker_stops", busy=len(active_requests), seconds=attendance.settings.soft_shutdown_seconds)
+            attendance.wait_for_runs(forever=bool(others))
+        return True
 
 
 class Farewell(bootsteps.StartStopStep):

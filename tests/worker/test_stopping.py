@@ -85,6 +85,20 @@ def test_a_worker_that_is_asked_to_stop_finishes_what_it_can_and_hands_back_the_
         assert load_of(app, acme).running == 0
 
 
+@pytest.mark.parametrize("pool", ["prefork", "threads"])
+def test_a_worker_leaves_as_soon_as_its_last_run_has_ended(
+    app: Dashboard, acme: Tenant, environment: dict[str, str], beat: RunningProcess, pool: str
+) -> None:
+    patient = {**environment, "SOFT_SHUTDOWN_SECONDS": "60"}
+    with worker_process(patient, pool=pool, plugins=[PLUGIN]) as worker:
+        until_ready(app)
+        (run_id,) = enqueue_runs(app, acme, **job("sleep_once", seconds=2))
+        until_started(app, run_id, worker, beat)
+        worker.signal(signal.SIGTERM)
+        wait_until(lambda: not worker.is_running, 15.0, worker.output)
+        assert states_of(app, [run_id]) == ["succeeded"]
+
+
 @pytest.mark.parametrize("pool", ["threads", "solo"])
 def test_another_pools_worker_hands_back_a_job_that_listens(
     app: Dashboard, acme: Tenant, environment: dict[str, str], beat: RunningProcess, pool: str
