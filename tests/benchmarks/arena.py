@@ -18,10 +18,9 @@ from typing import Any
 import redis
 
 from scripts.embedded import PostgresServer, ValkeyServer, temporary_folder
-from tests.benchmarks.peers import ROOT, installed
+from tests.benchmarks.peers import OURS, ROOT, installed
 from tests.benchmarks.programs.contest import ANSWER, Task
 
-OURS = "stationmaster"
 STAGE_SECONDS = 900
 PASSED_ON = ("PATH", "HOME", "LANG", "TMPDIR")
 
@@ -35,6 +34,7 @@ class Sizes:
     """How much work there is; `quick` only shows that everything works. `alone` leaves the peers out."""
 
     schedules: int = 100_000
+    many: int = 1_000_000
     due: int = 10_000
     edited: int = 10_000
     ticks: int = 1000
@@ -49,7 +49,17 @@ class Sizes:
     @classmethod
     def quick(cls) -> Sizes:
         return cls(
-            schedules=200, due=50, edited=50, ticks=20, edits=1, rounds=1, budget=1.0, jobs=50, pings=5, messages=50
+            schedules=200,
+            many=2000,
+            due=50,
+            edited=50,
+            ticks=20,
+            edits=1,
+            rounds=1,
+            budget=1.0,
+            jobs=50,
+            pings=5,
+            messages=50,
         )
 
 
@@ -132,9 +142,14 @@ class Place:
             process.communicate()
 
     def _start(self, stage: str) -> subprocess.Popen[str]:
-        python = sys.executable if self.name == OURS else str(installed(environment_of(self.name)).python)
         return subprocess.Popen(
-            [python, "-m", f"tests.benchmarks.programs.{self.program}", stage, json.dumps(asdict(self._task()))],
+            [
+                self._python(),
+                "-m",
+                f"tests.benchmarks.programs.{self.program}",
+                stage,
+                json.dumps(asdict(self._task())),
+            ],
             cwd=self.folder,
             env=self._environment(),
             stdin=subprocess.DEVNULL,
@@ -142,6 +157,14 @@ class Place:
             stderr=subprocess.STDOUT,
             text=True,
         )
+
+    def _python(self) -> str:
+        if self.name == OURS and self.arena.sizes.alone:
+            return sys.executable
+        place = installed(environment_of(self.name))
+        if place.problem:
+            raise Failed(place.problem)
+        return str(place.python)
 
     def _task(self) -> Task:
         sizes = self.arena.sizes

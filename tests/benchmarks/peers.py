@@ -1,4 +1,4 @@
-"""Install each peer, pinned, in an environment of its own under var/bench, so that it competes as its authors mean."""
+"""Install each contestant, pinned, in an environment of its own under var/bench: peers and us as one deploys them."""
 
 from __future__ import annotations
 
@@ -11,6 +11,10 @@ from pathlib import Path
 ROOT = Path(__file__).parent.parent.parent
 ENVIRONMENTS = ROOT / "var" / "bench"
 LOCKS = ROOT / "requirements" / "peers"
+OURS = "stationmaster"
+OUR_LOCK = ROOT / "requirements" / "base.txt"
+"""What we deploy: the tools of development would be loaded, too, where a library finds them."""
+
 UV = Path(sys.executable).with_name("uv")
 
 
@@ -25,8 +29,8 @@ class Peer:
 
 @cache
 def installed(name: str) -> Peer:
-    """Return the peer whose versions requirements/peers/<name>.txt pins, installed now unless it was before."""
-    lock, folder = LOCKS / f"{name}.txt", ENVIRONMENTS / name
+    """Return the peer whose versions requirements/peers/<name>.txt pins, installed now unless it was before; or us."""
+    lock, folder = OUR_LOCK if name == OURS else LOCKS / f"{name}.txt", ENVIRONMENTS / name
     python, stamp = folder / "bin" / "python", folder / "lock"
     if stamp.exists() and stamp.read_text() == lock.read_text():
         return Peer(name=name, python=python)

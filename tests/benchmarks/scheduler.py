@@ -43,9 +43,20 @@ def measure(arena: Arena) -> Iterator[Row]:
             if not problems.get(name):
                 with _excused(name, problems):
                     _compete(arena, name, figures[name])
+    yield from _many(arena)
     for key, case in cases(arena).items():
         peers = {name: figures[name][key] or problems[name] or _why_none(key, name) for name in PEERS}
         yield case.row(SUITE, figures[OURS][key], peers)
+
+
+def _many(arena: Arena) -> Iterator[Row]:
+    """Measure idle ticks of ours over more schedules than any peer stores in reasonable time."""
+    many = arena.sizes.many
+    with arena.place(OURS, many) as place:
+        figures = place.ask("idle")
+    for key, unit in (("idle_ms", "ms CPU"), ("idle_wall_ms", "ms")):
+        case = Case(name=f"idle tick at {many:,} schedules", unit=unit, better="lower", bar=5)
+        yield case.row(SUITE, [figures[key]], dict.fromkeys(PEERS, "not asked"))
 
 
 @contextmanager
