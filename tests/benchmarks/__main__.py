@@ -29,6 +29,8 @@ def main() -> None:
     sizes = Sizes.quick() if options.quick else Sizes()
     sizes = replace(sizes, rounds=options.rounds or sizes.rounds, alone=options.alone)
     print(_machine())
+    if options.quick:
+        print("Tiny sizes: they show that everything works. The bars are for full sizes.")
     rows: list[Row] = []
     with arena(sizes) as place:
         for name in options.suites or SUITES:

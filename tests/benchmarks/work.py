@@ -7,7 +7,8 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
-from tests.benchmarks.arena import OURS, Arena, Failed
+from tests.benchmarks.arena import Arena, Failed
+from tests.benchmarks.peers import OURS
 from tests.benchmarks.rows import Case, Row
 
 THROUGHPUT = "throughput"

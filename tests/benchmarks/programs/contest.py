@@ -88,7 +88,7 @@ def run(contestant: Contestant) -> dict[str, float]:
 
 
 def idle(contestant: Contestant) -> dict[str, float]:
-    """Seed, then measure idle ticks alone, by our own CPU time and by the clock, which sees the database's work, too."""
+    """Seed, then measure idle ticks alone: our own CPU time, and the clock's, which holds the database's work, too."""
     contestant.seed()
     contestant.open()
     for _ in range(WARM_UP_TICKS):
