@@ -69,12 +69,15 @@ BLUEPRINTS: tuple[Blueprint, ...] = (
     calendar.bp,
     holiday_pages.bp,
     blackout_pages.bp,
+    holiday_pages.bp,
+    blackout_pages.bp,
     trail.bp,
 )
 COMMANDS: tuple[click.Command, ...] = (doctor, demo, tenants, users, members, schedule_commands, run_commands)
 
 DEMO_JOBS = "dashboard.demo.jobs"
 
+CALENDAR = (holiday_pages.bp.name, blackout_pages.bp.name)
 CALENDAR = (holiday_pages.bp.name, blackout_pages.bp.name)
 NAVIGATION: tuple[NavItem, ...] = (
     NavItem(section=None, label="Overview", endpoint="overview.index", action=Action.VIEW, key="o"),

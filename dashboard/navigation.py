@@ -20,13 +20,14 @@ PLATFORM_NAME = "Stationmaster"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NavItem:
-    """A place in a tenant's side navigation; `key` is the letter after `g`."""
+    """A place in a tenant's side navigation; `key` is the letter after `g`; `also` are blueprints that belong to it."""
 
     section: str | None
     label: str
     endpoint: str
     action: Action
     key: str
+    also: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,7 +104,7 @@ class Shell:
             return [NavSection(title=None, items=_platform_links())]
         allowed = [item for item in self._navigation if can(item.action)]
         return [
-            NavSection(title=title, items=[_link(item.label, item.endpoint, item.key) for item in items])
+            NavSection(title=title, items=[_link(item.label, item.endpoint, item.key, _is_in(item)) for item in items])
             for title, items in groupby(allowed, key=lambda item: item.section)
         ]
 
@@ -125,6 +126,10 @@ def _platform_links() -> list[NavLink]:
 
 def _link(label: str, endpoint: str, key: str, is_here: Callable[[str], bool] | None = None) -> NavLink:
     return NavLink(label=label, url=url_for(endpoint), key=key, active=(is_here or _is_of_blueprint)(endpoint))
+
+
+def _is_in(item: NavItem) -> Callable[[str], bool]:
+    return lambda endpoint: _is_of_blueprint(endpoint) or request.blueprint in item.also
 
 
 def _is_of_blueprint(endpoint: str) -> bool:

@@ -11,6 +11,7 @@ from zoneinfo import ZoneInfo
 
 import sqlalchemy as sa
 
+from dashboard.core.clock import utc_now
 from dashboard.core.orm import db
 from dashboard.schedules.actions import recurrence
 from dashboard.schedules.models import Schedule
@@ -84,6 +85,26 @@ def fires_of(schedule: Schedule, start: datetime, end: datetime) -> list[datetim
     moment = timedelta(seconds=1)
     limit = MOST_FIRES if schedule.runs_left is None else min(MOST_FIRES, schedule.runs_left)
     return list(islice(rule.between(start - moment, end - moment), limit))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Swallowed:
+    """What fires in a window: each schedule with its count, most first; `more` if one fires too often to be counted."""
+
+    schedules: Sequence[tuple[Schedule, int]]
+    more: bool
+
+    @property
+    def fires(self) -> int:
+        return sum(count for _, count in self.schedules)
+
+
+def swallowed(start: datetime, end: datetime) -> Swallowed:
+    """Count what the bound tenant's schedules fire in [start, end), as far as it lies ahead."""
+    start = max(start, utc_now())
+    counted = [(schedule, len(fires_of(schedule, start, end))) for schedule in active_schedules()]
+    found = sorted((each for each in counted if each[1]), key=lambda each: (-each[1], each[0].name))
+    return Swallowed(schedules=found, more=any(count == MOST_FIRES for _, count in found))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

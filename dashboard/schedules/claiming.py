@@ -14,6 +14,7 @@ from uuid import UUID
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
+from dashboard.schedules.blackouts import Window
 from dashboard.schedules.models import ASLEEP, ENABLED, Schedule
 from dashboard.tenants.options import option_for
 
@@ -44,6 +45,7 @@ class DueSchedule(NamedTuple):
     end_at: datetime | None
     skip_dates: Sequence[date]
     extra_dates: Sequence[date]
+    days_off: Sequence[str]
     runs_left: int | None
     jitter_seconds: int
     catchup: str
@@ -103,6 +105,7 @@ class TenantNow:
 
     zone: str
     is_suspended: bool
+    blackouts: Sequence[Window] = ()
 
 
 def claim_due(session: Session, now: datetime, batch: int) -> Claimed:
@@ -136,7 +139,14 @@ def tenants_now(session: Session, tenant_ids: Iterable[UUID]) -> dict[UUID, Tena
     """Return these tenants as they are now; asked after their schedules are locked, it cannot be out of date."""
     rows = session.execute(_TENANTS, {"ids": list(set(tenant_ids))})
     default = option_for("TIMEZONE").default
-    return {tenant_id: TenantNow(zone=zone or default, is_suspended=held) for tenant_id, held, zone in rows}
+    return {
+        tenant_id: TenantNow(zone=zone or default, is_suspended=held, blackouts=_windows(windows))
+        for tenant_id, held, zone, windows in rows
+    }
+
+
+def _windows(rows: Sequence[Sequence[str]] | None) -> Sequence[Window]:
+    return [Window(datetime.fromisoformat(start), datetime.fromisoformat(end), name) for start, end, name in rows or ()]
 
 
 _FIELDS = ", ".join(f"due.{name}" for name in DueSchedule._fields)
@@ -182,7 +192,9 @@ WHERE {ENABLED} AND kind <> 'interval' AND tz_version < :tzdata AND id > :after 
 FOR NO KEY UPDATE SKIP LOCKED
 """)
 _TENANTS = sa.text("""
-SELECT tenant.id, tenant.suspended_at IS NOT NULL, setting.value #>> '{}'
+SELECT tenant.id, tenant.suspended_at IS NOT NULL, setting.value #>> '{}', (
+    SELECT json_agg(json_build_array(start_at, end_at, name) ORDER BY start_at) FROM blackout
+    WHERE blackout.tenant_id = tenant.id AND end_at > now() - interval '366 days')
 FROM tenant LEFT JOIN tenant_setting AS setting ON setting.tenant_id = tenant.id AND setting.key = 'TIMEZONE'
 WHERE tenant.id = ANY(:ids)
 """)

@@ -21,7 +21,7 @@ from dashboard.core.templating import browser_zone
 from dashboard.jobs.actions import start_run
 from dashboard.jobs.params import dump, form_fields, parse_form
 from dashboard.jobs.registry import JobType, UnknownJobType, all_job_types, job_type
-from dashboard.schedules import actions, forms
+from dashboard.schedules import actions, calendars, forms
 from dashboard.schedules.actions import Conflict, ScheduleDraft
 from dashboard.schedules.board import Difference, difference
 from dashboard.schedules.forms import DELAY, ScheduleForm
@@ -151,6 +151,7 @@ def _editor(
         conflict=conflict,
         outlook=outlook or _outlook(form, schedule),
         choices=forms,
+        calendars=[(each.id, each.name) for each in calendars.all_calendars()],
         zones=[("", f"The organisation's ({_zone()})"), *zone_names()],
     )
 
@@ -235,12 +236,14 @@ def _rule(form: ScheduleForm, schedule: Schedule | None) -> tuple[Recurrence, in
     """Return the typed rule and how often it may run. Raises InvalidInput or RecurrenceError."""
     timing = {**form.timing(), **form.limits(_zone())}
     runs_left = timing.pop("runs_left")
+    days_off = calendars.hold(timing.pop("holiday_calendars"))
     every = timing.pop("every_seconds", None)
     zone = timing.pop("timezone") or _zone()
     stored = schedule.anchor if schedule else None
     anchor = stored or utc_now().replace(microsecond=0) if every else None
     key = str(form.schedule_id)
-    return Recurrence(**timing, every=every, anchor=anchor, timezone=zone, spread_key=key), runs_left
+    rule = Recurrence(**timing, every=every, anchor=anchor, timezone=zone, spread_key=key, days_off=days_off)
+    return rule, runs_left
 
 
 def _zone() -> str:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from typing import Any, Literal
 from uuid import UUID
 from zoneinfo import ZoneInfo
+
+from werkzeug.datastructures import MultiDict
 
 from dashboard.core.clock import utc_now, zone_names
 from dashboard.core.errors import InvalidInput
@@ -104,6 +106,7 @@ class ScheduleForm:
                 "end_at": _wall(schedule.end_at, zone),
                 "skip_dates": "\n".join(map(str, schedule.skip_dates)),
                 "extra_dates": "\n".join(map(str, schedule.extra_dates)),
+                "holiday_calendars": " ".join(map(str, schedule.holiday_calendars)),
                 "runs_left": _number(schedule.runs_left),
                 "jitter": _number(schedule.jitter_seconds // MINUTE or None),
                 "dst_gap": schedule.dst_gap,
@@ -126,8 +129,9 @@ class ScheduleForm:
         return form
 
     @classmethod
-    def from_post(cls, posted: Mapping[str, str]) -> ScheduleForm:
-        return cls(values=dict(posted.items()))
+    def from_post(cls, posted: MultiDict[str, str]) -> ScheduleForm:
+        ticked = {"holiday_calendars": " ".join(posted.getlist("holiday_calendars"))}
+        return cls(values={**dict(posted.items()), **ticked})
 
     def text(self, name: str) -> str:
         return self.values.get(name, "").strip()
@@ -185,6 +189,7 @@ class ScheduleForm:
             "end_at": self._moment("end_at", local),
             "skip_dates": self._dates("skip_dates"),
             "extra_dates": self._dates("extra_dates"),
+            "holiday_calendars": self._calendars(),
             "runs_left": self._whole("runs_left", least=1),
             "dst_gap": self._choice("dst_gap", GAP_CHOICES),
             "dst_overlap": self._choice("dst_overlap", TWICE_CHOICES),
@@ -221,6 +226,12 @@ class ScheduleForm:
             return sorted({date.fromisoformat(line) for line in self.text(name).replace(",", " ").split()})
         except ValueError:
             raise InvalidInput({name: "Give dates like 2026-12-25, one a line."}) from None
+
+    def _calendars(self) -> list[UUID]:
+        ticked = [cursor(text) for text in self.text("holiday_calendars").split()]
+        if None in ticked:
+            raise InvalidInput({"holiday_calendars": "Choose calendars of the list."})
+        return [each for each in ticked if each is not None]
 
     def timing(self) -> dict[str, Any]:
         """Return the fields that say when it fires. Raises InvalidInput for what cannot be read."""

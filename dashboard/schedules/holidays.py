@@ -7,6 +7,7 @@ name if they have one (`2026-12-24 Company day`, `2026-12-24/2027-01-01 Shutdown
 from __future__ import annotations
 
 import re
+import warnings
 from bisect import bisect_right
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -48,6 +49,11 @@ class Place:
     code: str
     name: str
 
+    @property
+    def pair(self) -> tuple[str, str]:
+        """The same as a choice in a form."""
+        return self.code, self.name
+
 
 class DaysOff:
     """The days that some lines name, a set of day numbers that is worked out as far as it is asked."""
@@ -65,8 +71,12 @@ class DaysOff:
     def __bool__(self) -> bool:
         return bool(self._places or self._spans)
 
-    def name(self, day: int) -> str | None:
+    def on(self, day: date) -> str | None:
         """What the day is called, such as “Christmas Day”; empty if it has no name, None if it is no day off."""
+        return self.name(day.toordinal() - _FIRST_DAY)
+
+    def name(self, day: int) -> str | None:
+        """The same by the number of the day."""
         place = bisect_right(self._firsts, day) - 1
         if place >= 0 and day <= self._spans[place][1]:
             return self._spans[place][2]
@@ -161,7 +171,8 @@ def _public(place: str, year: int) -> Mapping[int, str]:
     country, _, region = place.partition("-")
     entity = _entity(country)
     language = "en_US" if "en_US" in entity.supported_languages else None
-    found = entity(subdiv=region or None, years=year, expand=False, language=language)
+    with warnings.catch_warnings(action="ignore", category=UserWarning):  # years beyond what is known of some countries
+        found = entity(subdiv=region or None, years=year, expand=False, language=language)
     return {day.toordinal() - _FIRST_DAY: name.replace("; ", ", ") for day, name in found.items() if day.year == year}
 
 

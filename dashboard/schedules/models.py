@@ -193,7 +193,7 @@ class Backfill(Identified, Created, TenantOwned, Base):
 
 
 class HolidayCalendar(Identified, Created, TenantOwned, Base):
-    """Days on which the schedules that name it do not fire: a country's (`place`, like "DE-BY") and own ones (`days`)."""
+    """Days on which the schedules that name it do not fire: a country's (`place`: "DE-BY") and own ones (`days`)."""
 
     __tablename__ = "holiday_calendar"
     __table_args__ = (sa.UniqueConstraint("tenant_id", "name"),)

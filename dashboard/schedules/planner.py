@@ -24,6 +24,7 @@ from dashboard.jobs.registry import UnknownJobType, job_type
 from dashboard.runs.ledger import RunRequest, cancel, enqueue_all
 from dashboard.runs.models import Run
 from dashboard.runs.states import ACTIVE_STATES
+from dashboard.schedules.blackouts import Window, divide
 from dashboard.schedules.catchup import Decision, Policy, decide, one_skip
 from dashboard.schedules.claiming import DueSchedule, TenantNow, claim_awaking, claim_due, tenants_now
 from dashboard.schedules.launching import key_of, request_for
@@ -158,9 +159,20 @@ def _judged(schedule: DueSchedule, tenant: TenantNow, now: datetime) -> Verdict:
     verdict.left_out = recurrence.skips(before, cast(datetime, verdict.cursor))
     if tenant.is_suspended:
         verdict.decisions = one_skip(due, "paused", SUSPENDED)
+    elif tenant.blackouts:
+        _decide_around(verdict, due, now, tenant.blackouts, more=more)
     else:
         _decide(verdict, due, now, more=more)
     return verdict
+
+
+def _decide_around(
+    verdict: Verdict, due: list[datetime], now: datetime, blackouts: Sequence[Window], *, more: bool
+) -> None:
+    """Skip what the tenant's blackouts swallow, and decide on the rest."""
+    fires, swallowed = divide(due, blackouts)
+    _decide(verdict, fires, now, more=more)
+    verdict.decisions = sorted([*verdict.decisions, *swallowed], key=lambda decision: decision.nominal)
 
 
 def _decide(verdict: Verdict, due: list[datetime], now: datetime, *, more: bool) -> None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
 from typing import Literal, cast, get_args
 
-from dashboard.schedules import given
+from dashboard.schedules import given, holidays
 from dashboard.schedules.civil import DAY, Timeline, timeline, to_datetime, to_instant, to_wall
 from dashboard.schedules.crontab import HORIZON_YEARS, Crontab, parse
 from dashboard.schedules.errors import RecurrenceError
@@ -20,7 +20,7 @@ from dashboard.schedules.spread import jittered
 __all__ = ["ClockChange", "Fire", "Recurrence", "RecurrenceError", "Skip", "clock_changes", "jittered"]
 
 Kind = Literal["once", "interval", "cron"]
-SkipReason = Literal["dst_skip", "blackout"]
+SkipReason = Literal["dst_skip", "blackout", "holiday"]
 
 MOST_CRONS = 5
 MOST_DATES = 1000
@@ -35,11 +35,29 @@ _FIRST_DAY = date(1970, 1, 1)
 
 
 @dataclass(frozen=True, slots=True)
+class _DaysOut:
+    """Skipped dates and days off together, without the added dates."""
+
+    dates: frozenset[int]
+    off: holidays.DaysOff
+    added: frozenset[int]
+
+    def __contains__(self, day: int) -> bool:
+        return day in self.dates or (day in self.off and day not in self.added)
+
+    def __bool__(self) -> bool:
+        return bool(self.dates or self.off)
+
+
+_Skipped = frozenset[int] | _DaysOut
+
+
+@dataclass(frozen=True, slots=True)
 class _CronTimes:
     """The wall times of one expression, without the skipped days and with its times of day on the added ones."""
 
     crontab: Crontab
-    skipped: frozenset[int]
+    skipped: _Skipped
     added: tuple[int, ...]
 
     @property
@@ -109,10 +127,11 @@ class Recurrence:
 
     `dst_gap` and `dst_overlap` say what happens to fixed times when the clock changes (see `firing`). `start_at` and
     `end_at` are inclusive bounds: an aware datetime, or a date, which means from the start or to the end of that local
-    day. On `skip_dates` (local dates, up to 1000) nothing fires. On `extra_dates` (cron only, up to 1000) the times of
-    day of the expressions fire too; an extra date beats a skipped one. `spread_key` is what `H` is derived from: the
-    schedule's id. Times and dates may also be ISO 8601 texts, and `crons` a single expression; the fields hold them as
-    declared here. Raises RecurrenceError, whose `field` names the field to mend.
+    day. On `skip_dates` (local dates, up to 1000) nothing fires, nor on the `days_off` of holiday calendars (lines, see
+    `holidays`). On `extra_dates` (cron only, up to 1000) the times of day of the expressions fire too; an extra date
+    beats a skipped one. `spread_key` is what `H` is derived from: the schedule's id. Times and dates may also be ISO
+    8601 texts, and `crons` a single expression; the fields hold them as declared here. Raises RecurrenceError, whose
+    `field` names the field to mend.
     """
 
     kind: Kind
@@ -128,9 +147,10 @@ class Recurrence:
     skip_dates: Sequence[date] = ()
     extra_dates: Sequence[date] = ()
     spread_key: str = ""
+    days_off: Sequence[str] = ()
     _clock: Clock = field(init=False, repr=False, compare=False)
     _rules: tuple[WallTimes, ...] = field(init=False, repr=False, compare=False)
-    _skipped: frozenset[int] = field(init=False, repr=False, compare=False)
+    _skipped: _Skipped = field(init=False, repr=False, compare=False)
     _bounds: tuple[int, int] = field(init=False, repr=False, compare=False)
     _grid: tuple[int, int] = field(init=False, repr=False, compare=False)
 
@@ -150,6 +170,7 @@ class Recurrence:
             skip_dates=given.dates("skip_dates", self.skip_dates),
             extra_dates=given.dates("extra_dates", self.extra_dates),
             spread_key=str(self.spread_key),
+            days_off=tuple(map(str, self.days_off)),
         )
         zone = timeline(self.timezone)
         added = _days("extra_dates", self.extra_dates)
@@ -157,7 +178,7 @@ class Recurrence:
             raise RecurrenceError("extra_dates", "Extra dates need cron expressions, whose times of day they repeat.")
         self._keep(
             _clock=Clock(zone, self.dst_gap, overlap),
-            _skipped=_days("skip_dates", self.skip_dates) - added,
+            _skipped=self._left_out(added),
             _bounds=_bounds(self.start_at, self.end_at, zone),
         )
         self._keep(_rules=self._wall_times(added), _grid=_grid(self.every, self.anchor))
@@ -202,7 +223,7 @@ class Recurrence:
     def skips(self, a: datetime, b: datetime) -> list[Skip]:
         """What the rule names in (a, b] and does not fire, in order: times the clock skipped, and skipped dates."""
         first, last = max(to_instant(a) + 1, self._bounds[0]), min(to_instant(b), self._bounds[1])
-        return sorted([*self._missing(first, last), *self._blacked_out(a, b)], key=lambda skip: skip.at)
+        return sorted([*self._missing(first, last), *self._on_days_out(a, b)], key=lambda skip: skip.at)
 
     def explain(self) -> str:
         """The rule in plain words, such as “Every weekday at 09:00, Europe/Berlin time”."""
@@ -218,14 +239,29 @@ class Recurrence:
                     yield Skip(at=at, reason="dst_skip", count=len(walls), note=missing_note(walls))
             start = span.end
 
-    def _blacked_out(self, a: datetime, b: datetime) -> Iterator[Skip]:
-        if not self._skipped:
+    def _left_out(self, added: frozenset[int]) -> _Skipped:
+        """The days on which nothing fires; rules without holidays pay for none."""
+        dates = _days("skip_dates", self.skip_dates) - added
+        return _DaysOut(dates, holidays.days_off(tuple(self.days_off)), added) if self.days_off else dates
+
+    def _on_days_out(self, a: datetime, b: datetime) -> Iterator[Skip]:
+        if not (self.skip_dates or self.days_off) or not self._meets_days_out(a, b):
             return
         fires = set(self.between(a, b))
-        for at in replace(self, skip_dates=()).between(a, b):
+        for at in replace(self, skip_dates=(), days_off=()).between(a, b):
             if at not in fires:
-                day = at.astimezone(self._clock.timeline.zone)
-                yield Skip(at=at, reason="blackout", count=1, note=f"{day:%A %Y-%m-%d} is a skipped date")
+                yield self._skip(at)
+
+    def _meets_days_out(self, a: datetime, b: datetime) -> bool:
+        first, last = (to_instant(moment) // DAY for moment in (a, b))
+        return any(day in self._skipped for day in range(first - 1, last + 2))
+
+    def _skip(self, at: datetime) -> Skip:
+        local = at.astimezone(self._clock.timeline.zone)
+        if local.date() in self.skip_dates:
+            return Skip(at=at, reason="blackout", count=1, note=f"{local:%A %Y-%m-%d} is a skipped date")
+        name = holidays.days_off(tuple(self.days_off)).on(local.date())
+        return Skip(at=at, reason="holiday", count=1, note=name or f"{local:%A %Y-%m-%d}")
 
     def _rule_words(self) -> str:
         if self.kind == "interval":
@@ -248,6 +284,8 @@ class Recurrence:
             parts.append(f"until {self._limit(self.end_at)}")
         if self.skip_dates:
             parts.append(f"not on {_dates(self.skip_dates)}")
+        if self.days_off:
+            parts.append(f"not on {holidays.words(self.days_off)}")
         if self.extra_dates:
             parts.append(f"also on {_dates(self.extra_dates)}")
         return "".join(f", {part}" for part in parts)

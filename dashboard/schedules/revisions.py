@@ -10,6 +10,7 @@ from typing import Any
 from dashboard.core.formats import duration
 from dashboard.jobs.params import redact, shown
 from dashboard.jobs.registry import UnknownJobType, job_type
+from dashboard.schedules.calendars import names_of
 from dashboard.schedules.models import Schedule
 
 LABELS = {
@@ -24,6 +25,7 @@ LABELS = {
     "end_at": "Until",
     "skip_dates": "Not on",
     "extra_dates": "Also on",
+    "holidays": "Not on the holidays of",
     "runs_left": "Runs left",
     "dst_gap": "If the clock skips the time",
     "dst_overlap": "If the time comes twice",
@@ -37,6 +39,7 @@ LABELS = {
 }
 """The fields that a save may change, as people call them; the parameters come on top."""
 
+HOLIDAYS = "holidays"
 SECONDS = frozenset(name for name in LABELS if name.endswith("_seconds"))
 KINDS = {"once": "At a time", "interval": "Every …", "cron": "By the calendar"}
 
@@ -52,8 +55,9 @@ class Change:
 
 def snapshot(schedule: Schedule) -> dict[str, Any]:
     """Return what a save may change, as JSON; secrets among the parameters stay encrypted."""
-    fields = {name: _plain(getattr(schedule, name)) for name in LABELS}
-    return {**fields, "job_type": schedule.job_type, "params": schedule.params}
+    fields = {name: _plain(getattr(schedule, name)) for name in LABELS if name != HOLIDAYS}
+    holidays = names_of(schedule.holiday_calendars)
+    return {**fields, HOLIDAYS: holidays, "job_type": schedule.job_type, "params": schedule.params}
 
 
 def changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[Change]:

@@ -39,6 +39,7 @@ def recurrence_of(schedule: Schedule | DueSchedule, tenant_zone: str) -> Recurre
         tuple(schedule.skip_dates),
         tuple(schedule.extra_dates),
         str(schedule.id) if any("H" in cron.upper() for cron in schedule.crons) else "",
+        tuple(schedule.days_off),
     )
 
 
@@ -57,6 +58,7 @@ def _recurrence(
     skip_dates: tuple[date, ...],
     extra_dates: tuple[date, ...],
     spread_key: str,
+    days_off: tuple[str, ...],
 ) -> Recurrence:
     """Return the recurrence of these fields; schedules with the same rule share one."""
     return Recurrence(
@@ -73,6 +75,7 @@ def _recurrence(
         skip_dates=skip_dates,
         extra_dates=extra_dates,
         spread_key=spread_key,
+        days_off=days_off,
     )
 
 

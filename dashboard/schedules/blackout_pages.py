@@ -1,0 +1,163 @@
+"""The pages of blackouts: the list, and the form that says how many fires a window will swallow before it is saved."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from uuid import UUID
+from zoneinfo import ZoneInfo
+
+from flask import Blueprint, abort, current_app, flash, render_template, request, url_for
+from flask.typing import ResponseReturnValue
+
+from dashboard.accounts.access import Action, requires
+from dashboard.core.clock import utc_now
+from dashboard.core.errors import InvalidInput, Refused
+from dashboard.core.htmx import see_other, uncached
+from dashboard.schedules import blackouts
+from dashboard.schedules.agenda import Swallowed, swallowed
+from dashboard.schedules.blackouts import BlackoutDraft, Changed
+from dashboard.schedules.models import Blackout
+from dashboard.schedules.views import local_moment
+
+bp = Blueprint("blackouts", __name__, url_prefix="/calendar/blackouts")
+
+LONGEST_NAME = 100
+
+
+@dataclass(slots=True, kw_only=True)
+class BlackoutForm:
+    """The form's values as typed, and a message for each field that needs another one."""
+
+    values: dict[str, str]
+    errors: dict[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, blackout: Blackout) -> BlackoutForm:
+        return cls(
+            values={
+                "name": blackout.name,
+                "start": _wall(blackout.start_at),
+                "end": _wall(blackout.end_at),
+                "rev": str(blackout.rev),
+            }
+        )
+
+    @property
+    def span(self) -> str:
+        """What is confirmed: a confirmation counts only for the times for which it was asked."""
+        return f"{self.values.get('start', '')} {self.values.get('end', '')}"
+
+    @property
+    def is_confirmed(self) -> bool:
+        return self.values.get("confirmed") == self.span
+
+    @property
+    def rev(self) -> int:
+        """The revision that was opened; 0, which no blackout has, if the form does not say."""
+        text = self.values.get("rev", "")
+        return int(text) if text.isascii() and text.isdigit() else 0
+
+    def draft(self) -> BlackoutDraft:
+        """Return what was typed. Raises InvalidInput with the times that cannot be read."""
+        moments = {name: local_moment(self.values.get(name, "")) for name in ("start", "end")}
+        start, end = moments["start"], moments["end"]
+        if start is None or end is None:
+            raise InvalidInput({name: "Give a date and a time." for name, moment in moments.items() if moment is None})
+        name = self.values.get("name", "").strip()[:LONGEST_NAME]
+        return BlackoutDraft(name=name, start_at=start, end_at=end)
+
+
+@bp.get("")
+@requires(Action.VIEW)
+def index() -> ResponseReturnValue:
+    """The blackouts that go on, lie ahead, or are over."""
+    now = utc_now()
+    page = render_template("blackouts/index.html", ahead=blackouts.ahead(now), past=blackouts.past(now), now=now)
+    return uncached(current_app.make_response(page))
+
+
+@bp.get("/new")
+@requires(Action.EDIT_SCHEDULE)
+def new() -> ResponseReturnValue:
+    """The form of a new blackout."""
+    return _form(BlackoutForm(values={"start": request.args.get("start", ""), "end": request.args.get("end", "")}))
+
+
+@bp.post("")
+@requires(Action.EDIT_SCHEDULE)
+def create() -> ResponseReturnValue:
+    """Say what a new blackout will swallow; once that is confirmed, save it."""
+    form = BlackoutForm(values=dict(request.form.items()))
+    try:
+        draft = form.draft()
+        blackouts.check(draft, utc_now())
+        if not form.is_confirmed:
+            return _form(form, found=swallowed(draft.start_at, draft.end_at))
+        blackouts.create(draft)
+    except InvalidInput as error:
+        return _form(form, errors=error.errors)
+    flash(f"“{draft.name}” is set: nothing is planned in it.", "ok")
+    return see_other(url_for("blackouts.index"))
+
+
+@bp.get("/<uuid:blackout_id>")
+@requires(Action.EDIT_SCHEDULE)
+def edit(blackout_id: UUID) -> ResponseReturnValue:
+    """The form of a stored blackout."""
+    blackout = blackouts.get(blackout_id) or abort(404)
+    return _form(BlackoutForm.of(blackout), blackout=blackout)
+
+
+@bp.post("/<uuid:blackout_id>")
+@requires(Action.EDIT_SCHEDULE)
+def update(blackout_id: UUID) -> ResponseReturnValue:
+    """Say what the changed blackout will swallow; once that is confirmed, save it."""
+    blackout = blackouts.get(blackout_id) or abort(404)
+    form = BlackoutForm(values=dict(request.form.items()))
+    try:
+        draft = form.draft()
+        blackouts.check(draft, utc_now())
+        if not form.is_confirmed:
+            return _form(form, blackout=blackout, found=swallowed(draft.start_at, draft.end_at))
+        blackouts.update(blackout, draft, rev=form.rev)
+    except InvalidInput as error:
+        return _form(form, blackout=blackout, errors=error.errors)
+    except Changed as error:
+        form.values["rev"] = str(blackout.rev)
+        return _form(form, blackout=blackout, errors={"": str(error)}, status=409)
+    except Refused as error:
+        return _form(form, blackout=blackout, errors={"": str(error)}, status=409)
+    flash(f"“{draft.name}” is saved.", "ok")
+    return see_other(url_for("blackouts.index"))
+
+
+@bp.post("/<uuid:blackout_id>/cancellations")
+@requires(Action.EDIT_SCHEDULE)
+def cancel(blackout_id: UUID) -> ResponseReturnValue:
+    """End a blackout, or take it away before it begins."""
+    blackout = blackouts.get(blackout_id) or abort(404)
+    name = blackout.name
+    try:
+        blackouts.cancel(blackout)
+        flash(f"“{name}” is cancelled: what is due from now on runs.", "ok")
+    except Refused as refusal:
+        flash(str(refusal), "warn")
+    return see_other(url_for("blackouts.index"))
+
+
+def _form(
+    form: BlackoutForm,
+    *,
+    blackout: Blackout | None = None,
+    errors: dict[str, str] | None = None,
+    found: Swallowed | None = None,
+    status: int | None = None,
+) -> ResponseReturnValue:
+    form.errors = errors or {}
+    page = render_template("blackouts/form.html", form=form, blackout=blackout, found=found)
+    return uncached(current_app.make_response((page, status or (422 if errors else 200))))
+
+
+def _wall(moment: datetime) -> str:
+    return f"{moment.astimezone(ZoneInfo(current_app.config['TIMEZONE'])):%Y-%m-%dT%H:%M}"
