@@ -34,6 +34,8 @@ from dashboard.monitor import views as monitor
 from dashboard.navigation import NavItem
 from dashboard.overview import views as overview
 from dashboard.problems import models as _problems
+from dashboard.problems import views as problems
+from dashboard.problems.board import needing_somebody
 from dashboard.runs import models as _runs
 from dashboard.runs import views as runs
 from dashboard.runs import wording
@@ -64,6 +66,7 @@ BLUEPRINTS: tuple[Blueprint, ...] = (
     gateway.bp,
     health.bp,
     overview.bp,
+    problems.bp,
     runs.bp,
     schedules.bp,
     calendar.bp,
@@ -85,6 +88,14 @@ NAVIGATION: tuple[NavItem, ...] = (
     NavItem(section=None, label="Schedules", endpoint="schedules.index", action=Action.VIEW, key="s"),
     NavItem(section=None, label="Calendar", endpoint="calendar.index", action=Action.VIEW, key="c", also=CALENDAR),
     NavItem(section="Operate", label="Monitor", endpoint="monitor.index", action=Action.VIEW, key="m"),
+    NavItem(
+        section="Operate",
+        label="Problems",
+        endpoint="problems.index",
+        action=Action.VIEW,
+        key="p",
+        count=needing_somebody,
+    ),
     NavItem(section="Operate", label="Audit", endpoint="audit.index", action=Action.VIEW_AUDIT, key="a"),
     NavItem(section="Operate", label="Settings", endpoint="settings.index", action=Action.EDIT_SETTINGS, key="e"),
 )

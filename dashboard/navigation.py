@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import groupby
 from typing import Any
@@ -14,13 +14,17 @@ from flask_login import current_user
 from dashboard.accounts.access import Action, can
 from dashboard.core.links import platform_url
 from dashboard.core.tenancy import Tenant, current_binding
+from dashboard.problems.station import Alert, urgent_alerts
 
 PLATFORM_NAME = "Stationmaster"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NavItem:
-    """A place in a tenant's side navigation; `key` is the letter after `g`; `also` are blueprints that belong to it."""
+    """A place in a tenant's side navigation; `key` is the letter after `g`; `also` are blueprints that belong to it.
+
+    `count` says how much there waits for a person.
+    """
 
     section: str | None
     label: str
@@ -28,6 +32,7 @@ class NavItem:
     action: Action
     key: str
     also: tuple[str, ...] = ()
+    count: Callable[[], int] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,12 +104,17 @@ class Shell:
         return url_for("sessions.destroy")
 
     @cached_property
+    def alerts(self) -> list[Alert]:
+        """What everybody should know of the station itself, who may look at the tenant's pages at all."""
+        return urgent_alerts() if self.tenant and can(Action.VIEW) else []
+
+    @cached_property
     def sections(self) -> list[NavSection]:
         if self.tenant is None:
             return [NavSection(title=None, items=_platform_links())]
         allowed = [item for item in self._navigation if can(item.action)]
         return [
-            NavSection(title=title, items=[_link(item.label, item.endpoint, item.key, _is_in(item)) for item in items])
+            NavSection(title=title, items=[_item_link(item) for item in items])
             for title, items in groupby(allowed, key=lambda item: item.section)
         ]
 
@@ -122,6 +132,11 @@ def _platform_links() -> list[NavLink]:
     if current_user.is_platform_owner:
         links.append(_link("Back office", "back_office.index", "b", is_here=_is_in_back_office))
     return links
+
+
+def _item_link(item: NavItem) -> NavLink:
+    count = item.count() if item.count else 0
+    return replace(_link(item.label, item.endpoint, item.key, _is_in(item)), count=count or None, tone="bad")
 
 
 def _link(label: str, endpoint: str, key: str, is_here: Callable[[str], bool] | None = None) -> NavLink:

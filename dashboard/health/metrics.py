@@ -48,14 +48,18 @@ class Numbers(Collector):
 def _tenants(session: Session) -> Iterable[Metric]:
     ready = GaugeMetricFamily("stationmaster_runs_ready", "Runs that wait for a slot.", labels=["tenant"])
     running = GaugeMetricFamily("stationmaster_runs_running", "Runs that hold a slot.", labels=["tenant"])
-    for slug, waiting, holding in session.execute(
-        sa.select(TenantRecord.slug, TenantLoad.ready, TenantLoad.running).join(
+    drifts = CounterMetricFamily(
+        "stationmaster_counter_drifts", "How often the counters were not what the runs said.", labels=["tenant"]
+    )
+    for slug, waiting, holding, drifted in session.execute(
+        sa.select(TenantRecord.slug, TenantLoad.ready, TenantLoad.running, TenantLoad.drifts).join(
             TenantLoad, TenantLoad.tenant_id == TenantRecord.id
         )
     ):
         ready.add_metric([slug], waiting)
         running.add_metric([slug], holding)
-    return ready, running
+        drifts.add_metric([slug], drifted)
+    return ready, running, drifts
 
 
 def _runs(session: Session) -> Iterable[Metric]:

@@ -13,7 +13,10 @@ from dashboard.core.orm import db
 from dashboard.core.tenancy import current_tenant
 from dashboard.emails.models import Delivery
 from dashboard.emails.states import BOUNCED, SENT
+from dashboard.problems.failures import Group, failure_groups
+from dashboard.problems.station import Alert
 from dashboard.runs.board import RunFilter, RunsBoard, runs_board
+from dashboard.runs.limits import Usage, usage
 from dashboard.runs.models import Run
 from dashboard.runs.states import PROBLEM_STATES, SUCCEEDED
 from dashboard.schedules.board import Upcoming, needing_attention, next_fires
@@ -46,8 +49,10 @@ class Overview:
     wait: float | None
     recent: RunsBoard
     upcoming: Sequence[Upcoming]
-    failed: Sequence[Run]
+    alerts: Sequence[Alert]
+    groups: Sequence[Group]
     attention: Sequence[Schedule]
+    usage: Usage
 
     @property
     def runs(self) -> int:
@@ -79,8 +84,8 @@ class Overview:
         return sum(self.recent.counts[state] for state in PROBLEM_STATES)
 
 
-def overview() -> Overview:
-    """Load the overview of the bound tenant."""
+def overview(alerts: Sequence[Alert]) -> Overview:
+    """Load the overview of the bound tenant, whose `alerts` are known already."""
     since = (utc_now() - DAY + timedelta(hours=1)).replace(minute=0, second=0, microsecond=0)
     hours = _run_hours(since)
     mail = _mail_hours(since)
@@ -89,8 +94,10 @@ def overview() -> Overview:
         wait=_wait_p95(since),
         recent=runs_board(RunFilter(), page=RECENT),
         upcoming=next_fires(DAY, UPCOMING),
-        failed=_failed(),
+        alerts=alerts,
+        groups=failure_groups(NEEDS).rows,
         attention=needing_attention(NEEDS),
+        usage=usage(),
     )
 
 
@@ -147,8 +154,3 @@ def _hour(
 def _wait_p95(since: datetime) -> float | None:
     wait = db.session.scalar(sa.select(_P95).where(Run.tenant_id == current_tenant().id, Run.created_at >= since))
     return None if wait is None else float(wait)
-
-
-def _failed() -> Sequence[Run]:
-    query = sa.select(Run).where(Run.state.in_(PROBLEM_STATES)).order_by(Run.id.desc()).limit(NEEDS)
-    return db.session.scalars(query).all()

@@ -10,6 +10,7 @@ from dashboard.core.clock import utc_now
 from dashboard.core.htmx import Live, fragment_or_page, unchanged
 from dashboard.core.tenancy import current_binding
 from dashboard.overview.board import overview
+from dashboard.problems import station
 from dashboard.runs.board import duration_of, panel_version
 
 bp = Blueprint("overview", __name__)
@@ -26,10 +27,11 @@ def index() -> ResponseReturnValue:
 @requires(Action.VIEW)
 def show() -> ResponseReturnValue:
     """The overview; htmx polls the same address for its panel."""
-    tag = panel_version()
+    alerts = station.alerts()
+    tag = f"{panel_version()}.{station.tag_of(alerts)}"
     if response := unchanged(tag):
         return response
-    board = overview()
+    board = overview(alerts)
     now = utc_now()
     return fragment_or_page(
         "overview/index.html",

@@ -55,7 +55,7 @@ VIEWS: Mapping[str, tuple[str, frozenset[str]]] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunFilter:
-    """Which runs a list shows; built from the address, and turned back into one."""
+    """Which runs a list shows; built from the address, and turned back into one. `view` is a tab's word or a state."""
 
     view: str = ""
     text: str = ""
@@ -68,7 +68,7 @@ class RunFilter:
         """Read the query; what makes no sense is left out, so that an old link still opens."""
         view = args.get("state", "")
         return cls(
-            view=view if view in VIEWS else "",
+            view=view if view in VIEWS or view in RUN_STATES else "",
             text=args.get("q", "").strip()[:100],
             schedule=cursor(args.get("schedule")),
             fingerprint=args.get("fingerprint", "").strip()[:LONGEST_FINGERPRINT],
@@ -90,7 +90,7 @@ class RunFilter:
     def selection(self, ids: Iterable[UUID] = ()) -> Selection:
         """Return all the runs that match, on whichever page they are; only those among `ids`, if there are any."""
         return Selection(
-            states=VIEWS[self.view][1],
+            states=VIEWS[self.view][1] if self.view in VIEWS else frozenset({self.view}),
             text=self.text,
             schedule=self.schedule,
             fingerprint=self.fingerprint,

@@ -141,7 +141,10 @@ def _correction(drift: Drift) -> dict[str, Any]:
     return {"tenant_id": drift.tenant_id, "ready": drift.ready, "running": drift.running}
 
 
-_CORRECT = sa.text("UPDATE tenant_load SET ready = :ready, running = :running WHERE tenant_id = :tenant_id")
+_CORRECT = sa.text("""
+UPDATE tenant_load SET ready = :ready, running = :running, drifts = drifts + 1, drifted_at = now()
+WHERE tenant_id = :tenant_id
+""")
 _DRIFT = sa.text("""
 WITH counted AS (
     SELECT tenant_id, count(*) FILTER (WHERE state = 'ready') AS ready,

@@ -8,6 +8,7 @@ from uuid import UUID
 from flask import Flask
 
 from dashboard.core.templating import display_zone
+from dashboard.runs.board import capped
 from dashboard.runs.models import RunLog
 from dashboard.runs.retention import last_purge
 
@@ -36,7 +37,7 @@ REASONS = {
 def init_app(app: Flask) -> None:
     """Add the filters, and what the settings say of old runs."""
     app.jinja_env.globals.update(last_purge=last_purge)
-    app.jinja_env.filters.update(short_id=short_id, reason_words=reason_words, log_text=log_text)
+    app.jinja_env.filters.update(short_id=short_id, reason_words=reason_words, log_text=log_text, capped=capped)
 
 
 def short_id(run_id: UUID) -> str:
