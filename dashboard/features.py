@@ -40,7 +40,7 @@ from dashboard.runs import models as _runs
 from dashboard.runs import views as runs
 from dashboard.runs import wording
 from dashboard.runs.commands import runs as run_commands
-from dashboard.schedules import blackout_pages, calendar, holiday_pages, rezoning
+from dashboard.schedules import blackout_pages, calendar, holiday_pages, rezoning, spreads
 from dashboard.schedules import models as _schedules
 from dashboard.schedules import views as schedules
 from dashboard.schedules.commands import schedules as schedule_commands
@@ -70,8 +70,7 @@ BLUEPRINTS: tuple[Blueprint, ...] = (
     runs.bp,
     schedules.bp,
     calendar.bp,
-    holiday_pages.bp,
-    blackout_pages.bp,
+    spreads.bp,
     holiday_pages.bp,
     blackout_pages.bp,
     trail.bp,
@@ -80,7 +79,6 @@ COMMANDS: tuple[click.Command, ...] = (doctor, demo, tenants, users, members, sc
 
 DEMO_JOBS = "dashboard.demo.jobs"
 
-CALENDAR = (holiday_pages.bp.name, blackout_pages.bp.name)
 CALENDAR = (holiday_pages.bp.name, blackout_pages.bp.name)
 NAVIGATION: tuple[NavItem, ...] = (
     NavItem(section=None, label="Overview", endpoint="overview.index", action=Action.VIEW, key="o"),

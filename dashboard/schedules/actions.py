@@ -137,6 +137,11 @@ class Conflict(Refused):
         self.rev = rev
 
 
+def draft_of(schedule: Schedule) -> ScheduleDraft:
+    """Return what a stored schedule is, as a draft to change and save."""
+    return ScheduleDraft(**{each.name: getattr(schedule, each.name) for each in fields(ScheduleDraft)})
+
+
 def update(schedule: Schedule, draft: ScheduleDraft, *, rev: int) -> None:
     """Save changes; new timing counts from now and never fires at the save.
 
@@ -299,18 +304,6 @@ def _launch_by_hand(schedule: Schedule, key: str, *, beside: bool) -> Run:
     except (UnknownJobType, InvalidInput) as error:
         session.rollback()
         raise Refused(f"{error} Edit the schedule, then run it.") from error
-
-
-def spread(schedule: Schedule, jitter_seconds: int) -> None:
-    """Let its runs start up to so many seconds later, each always by the same; its fires stay where they are."""
-    session = db.session
-    session.refresh(schedule, with_for_update=True)
-    if schedule.archived_at is not None or schedule.jitter_seconds >= jitter_seconds:
-        return
-    schedule.jitter_seconds = jitter_seconds
-    schedule.rev += 1
-    _keep_revision(schedule)
-    _commit(session(), "schedule.spread", schedule, jitter_seconds=jitter_seconds)
 
 
 def get(schedule_id: UUID) -> Schedule | None:

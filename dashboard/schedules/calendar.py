@@ -11,19 +11,19 @@ from uuid import UUID
 from zoneinfo import ZoneInfo
 
 import sqlalchemy as sa
-from flask import Blueprint, Response, abort, current_app, flash, render_template, request, url_for
+from flask import Blueprint, Response, abort, current_app, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 from flask_login import current_user
 
 from dashboard.accounts.access import Action, public, requires
 from dashboard.accounts.models import Membership
 from dashboard.core.clock import utc_now
-from dashboard.core.htmx import see_other, uncached
+from dashboard.core.htmx import uncached
 from dashboard.core.orm import db
 from dashboard.core.tenancy import current_binding, current_tenant
-from dashboard.schedules import actions
 from dashboard.schedules.agenda import Agenda, Entry, agenda, forecast
 from dashboard.schedules.ical import feed
+from dashboard.schedules.spreads import last_spread
 
 bp = Blueprint("calendar", __name__, url_prefix="/calendar")
 
@@ -32,7 +32,6 @@ SHOWN_IN_MONTH = 4
 FORECAST = timedelta(hours=24)
 FEED_DAYS = 60
 DAY = timedelta(days=1)
-SPREAD_SECONDS = 300
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,20 +107,8 @@ def load() -> ResponseReturnValue:
     ahead = forecast(now, now + FORECAST)
     steps = [now + timedelta(minutes=15 * step) for step in range(96)]
     quarters = [sum(ahead.minutes.get(step + timedelta(minutes=each), 0) for each in range(15)) for step in steps]
-    page = render_template("calendar/load.html", ahead=ahead, quarters=quarters, steps=steps)
+    page = render_template("calendar/load.html", ahead=ahead, quarters=quarters, steps=steps, last_spread=last_spread())
     return uncached(current_app.make_response(page))
-
-
-@bp.post("/load/spreads")
-@requires(Action.EDIT_SCHEDULE)
-def spread() -> ResponseReturnValue:
-    """Let schedules that start at once start up to five minutes apart."""
-    chosen = [_id(text) for text in request.form.getlist("schedule")]
-    spread_out = [each for each in (actions.get(schedule_id) for schedule_id in chosen) if each is not None]
-    for schedule in spread_out:
-        actions.spread(schedule, SPREAD_SECONDS)
-    flash(f"{len(spread_out)} schedules now start up to 5 minutes apart, each always by the same.", "ok")
-    return see_other(url_for("calendar.load"))
 
 
 @bp.get("/<uuid:user_id>/<token>.ics")
@@ -177,10 +164,3 @@ def _days(view: str, day: date) -> list[date]:
 
 def _midnight(day: date, zone: ZoneInfo) -> datetime:
     return datetime.combine(day, time(), zone).astimezone(UTC)
-
-
-def _id(text: str) -> UUID:
-    try:
-        return UUID(text)
-    except ValueError:
-        abort(400, "Choose schedules from the list.")

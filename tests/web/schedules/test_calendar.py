@@ -95,21 +95,3 @@ def test_a_feed_of_one_tenant_is_none_at_another(
     path = feed_path(operator)
     assert visit(app, globex).get(path).status_code == 404
     assert visit(app, acme).get(path.replace(".ics", "x.ics")).status_code == 404
-
-
-def test_the_load_ahead_names_what_starts_at_once_and_spreads_it(
-    app: Dashboard, operator: Browser, acme: Tenant
-) -> None:
-    together = [cron(app, acme, f"Nightly {number}", "0 3 * * *") for number in range(3)]
-    assert "3 schedules at once" in operator.get("/calendar/load").text
-    operator.post("/calendar/load/spreads", data={"schedule": [str(each.id) for each in together]})
-    assert "Nothing meets" in operator.get("/calendar/load").text
-    with app.app_context(), system_scope("test") as session:
-        assert session.scalars(sa.select(Schedule.jitter_seconds)).all() == [300, 300, 300]
-
-
-def test_another_tenants_schedule_is_not_spread(app: Dashboard, operator: Browser, globex: Tenant) -> None:
-    foreign = cron(app, globex, "Theirs", "0 3 * * *")
-    operator.post("/calendar/load/spreads", data={"schedule": [str(foreign.id)]})
-    with app.app_context(), system_scope("test") as session:
-        assert session.scalars(sa.select(Schedule.jitter_seconds)).all() == [0]
