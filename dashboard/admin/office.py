@@ -56,6 +56,10 @@ class OfficeSession:
         """Return a record by its primary key, with what is related to it."""
         return _session_of_request().get(model, key, options=[selectinload(each) for each in related])
 
+    def session_of_request(self) -> Session:
+        """Return the session itself, for what reads more than a record."""
+        return _session_of_request()
+
 
 def _session_of_request() -> Session:
     if "office_session" not in g:

@@ -23,6 +23,7 @@ from dashboard.audit.models import AuditEntry
 from dashboard.core.errors import InvalidInput, Refused
 from dashboard.core.orm import system_scope
 from dashboard.core.tenancy import resolver_of
+from dashboard.runs import limits
 from dashboard.runs.models import Process
 from dashboard.tenants import actions as tenant_actions
 from dashboard.tenants.models import TenantRecord
@@ -50,13 +51,24 @@ class Tenants(OfficeView):
         "root": "Address",
         "suspended_at": "Suspended",
         "suspended_reason": "Reason",
+        "runs_paused_at": "Runs paused",
+        "runs_paused_reason": "Reason",
         "created_at": "Since",
     }
     column_searchable_list = ("name", "slug")
     column_sortable_list = ("name", "slug", "suspended_at", "created_at")
     column_default_sort = "name"
     related = (TenantRecord.roots,)
-    column_details_list = ("name", "slug", "addresses", "suspended_at", "suspended_reason", "created_at")
+    column_details_list = (
+        "name",
+        "slug",
+        "addresses",
+        "runs_paused_at",
+        "runs_paused_reason",
+        "suspended_at",
+        "suspended_reason",
+        "created_at",
+    )
     column_formatters: ClassVar[dict[str, Any]] = {"root": lambda _v, _c, tenant, _n: ", ".join(_addresses(tenant)[:1])}
     column_formatters_detail: ClassVar[dict[str, Any]] = {
         "addresses": lambda _v, _c, tenant, _n: ", ".join(_addresses(tenant))
@@ -65,6 +77,46 @@ class Tenants(OfficeView):
     def add(self, session: Session, form: Form) -> TenantRecord:
         roots = form.roots.data.split()
         return tenant_actions.create(session, form.slug.data, form.name.data, roots, form.timezone.data)
+
+    def render(self, template: str, **kwargs: Any) -> Any:
+        """Render a page; a tenant's own shows its limits, or what was typed in their place."""
+        if template == self.details_template:
+            known = limits.limits_of(self.session.session_of_request(), kwargs["model"].id)
+            kwargs = {"fields": limits.LIMITS, "limits": known, "errors": {}, **kwargs}
+        return super().render(template, **kwargs)
+
+    @expose("/limits/", methods=("POST",))
+    def limits_view(self) -> ResponseReturnValue:
+        """Set how much of the workers a tenant may have, and how often its runs may start."""
+        tenant = self.get_one(request.form.get("id", "")) or abort(404)
+        typed = {key: value for key, value in request.form.items() if key in limits.KEYS}
+        try:
+            with system_scope("back office") as session:
+                limits.set_limits(session, tenant.id, typed)
+        except InvalidInput as problem:
+            page: ResponseReturnValue = self.render(
+                self.details_template,
+                model=tenant,
+                details_columns=self._details_columns,
+                get_value=self.get_detail_value,
+                return_url=self.get_url(".index_view"),
+                limits={**dict.fromkeys(limits.KEYS, ""), **typed},
+                errors=problem.errors,
+            )
+            return page
+        flash("The limits are set. They count from the next admission.", "ok")
+        return redirect(self.get_url(".details_view", id=str(tenant.id), _anchor="limits"), 303)
+
+    @expose("/run-pauses/", methods=("POST",))
+    def pause_runs_view(self) -> ResponseReturnValue:
+        """Let none of a tenant's runs start, for a reason that its people read."""
+        reason = request.form.get("reason", "")
+        return self._act(lambda session, tenant_id: limits.pause_runs(session, tenant_id, reason))
+
+    @expose("/run-resumptions/", methods=("POST",))
+    def resume_runs_view(self) -> ResponseReturnValue:
+        """Let a tenant's runs start again."""
+        return self._act(limits.resume_runs)
 
     @expose("/suspensions/", methods=("POST",))
     def suspend_view(self) -> ResponseReturnValue:

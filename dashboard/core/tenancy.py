@@ -50,7 +50,10 @@ class Root:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Tenant:
-    """An organisation as every process sees it: a snapshot of its record, its roots (canonical first), its values."""
+    """An organisation as every process sees it: a snapshot of its record, its roots (canonical first), its values.
+
+    `paused_for` is why the platform lets none of its runs start; empty where they start.
+    """
 
     id: UUID
     slug: str
@@ -58,6 +61,7 @@ class Tenant:
     active: bool
     roots: tuple[Root, ...]
     values: Mapping[str, Any]
+    paused_for: str = ""
 
     def root(self, root_id: UUID | None) -> Root:
         """Return the verified root with this id, else the canonical one: a forged root reaches no link."""

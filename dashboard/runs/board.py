@@ -17,6 +17,7 @@ from dashboard.core.orm import db
 from dashboard.core.paging import cursor
 from dashboard.core.tenancy import current_tenant
 from dashboard.runs.artifacts import artifacts_of
+from dashboard.runs.limits import Hold, usage
 from dashboard.runs.models import Artifact, Run, RunEvent, RunLog, TenantLoad
 from dashboard.runs.selection import Selection, in_states
 from dashboard.runs.states import (
@@ -117,6 +118,7 @@ class RunsBoard:
     rows: Sequence[Run]
     older: UUID | None
     counts: Mapping[str, int]
+    hold: Hold | None = None
 
     @property
     def has_active(self) -> bool:
@@ -166,7 +168,12 @@ def runs_board(run_filter: RunFilter, *, page: int = PAGE) -> RunsBoard:
         query = query.where(Run.id < run_filter.before)
     rows = db.session.scalars(query).all()
     older = rows[page - 1].id if len(rows) > page else None
-    return RunsBoard(filter=run_filter, rows=rows[:page], older=older, counts=state_counts())
+    return RunsBoard(filter=run_filter, rows=rows[:page], older=older, counts=state_counts(), hold=_hold_of(rows))
+
+
+def _hold_of(runs: Iterable[Run]) -> Hold | None:
+    """Return why the ready ones among the runs wait, if it is for more than their turn."""
+    return usage().hold if any(run.state == READY for run in runs) else None
 
 
 _LIST_COLUMNS = (
@@ -215,13 +222,14 @@ def panel_version() -> str:
 class RunPage:
     """One run with its timeline, its log, its files, the run that started it and those that it started.
 
-    `holder` is the run that holds the key for which this one waits. Of `children` there may be one more than is shown.
+    `holder` is the run that holds the key for which this one waits, `hold` what else it waits for. Of `children` there may be one more than is shown.
     """
 
     run: Run
     events: Sequence[RunEvent]
     log: Sequence[RunLog]
     holder: Run | None = None
+    hold: Hold | None = None
     parent: Run | None = None
     children: Sequence[Run] = ()
     artifacts: Sequence[Artifact] = ()
@@ -253,6 +261,7 @@ def run_page(run_id: UUID) -> RunPage | None:
         events=events,
         log=db.session.scalars(newest).all()[::-1],
         holder=_holder_before(run),
+        hold=_hold_of([run]),
         parent=db.session.get(Run, run.parent_id) if run.parent_id else None,
         children=db.session.scalars(children.options(load_only(Run.name, Run.state, Run.tenant_id))).all(),
         artifacts=artifacts_of(run_id),

@@ -16,12 +16,15 @@ from dashboard.core.errors import Refused
 from dashboard.core.formats import plural
 from dashboard.core.orm import db, system_scope
 from dashboard.core.tenancy import current_tenant
-from dashboard.runs import actions, bulk, retention
+from dashboard.runs import actions, bulk, limits, retention
 from dashboard.runs.board import run_page
 from dashboard.runs.models import Run
 from dashboard.runs.selection import Selection
 from dashboard.runs.states import RUN_STATES
-from dashboard.tenants.commands import tenant_option
+from dashboard.tenants.commands import tenant_option, tenants
+from dashboard.tenants.models import TenantRecord
+
+NO_LIMIT = "none"
 
 runs = CommandGroup("runs", help="Executions in a tenant's ledger.")
 
@@ -168,6 +171,43 @@ def _purged(kept: retention.Kept, *, dry_run: bool) -> Row:
         with system_scope("flask runs purge") as session:
             deleted += sweep.step(session)
     return {**numbers, "deleted": deleted}
+
+
+LIMIT_OPTIONS = {"--weight": "weight", **{f"--{limit.key.replace('_', '-')}": limit.key for limit in limits.LIMITS}}
+
+
+def limit_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command an option for each limit; they arrive as text under the limit's key."""
+    helps = {limit.key: f"{limit.label}; none takes it away." for limit in limits.LIMITS}
+    for option, key in reversed(LIMIT_OPTIONS.items()):
+        command = click.option(option, key, metavar="N", help=helps.get(key, "Its share beside others of 1."))(command)
+    return command
+
+
+@tenants.command("limits")
+@click.argument("slug")
+@limit_options
+@click.option("--pause", "reason", metavar="REASON", help="Let no run of it start; its people read the reason.")
+@click.option("--unpause", is_flag=True, help="Let its runs start again.")
+@json_option
+def limits_(slug: str, reason: str | None, unpause: bool, as_json: bool, **typed: str | None) -> None:
+    """Show a tenant's limits, or set some of them: its share, its runs at once, its quotas, a pause of its runs."""
+    wanted = {key: "" if value == NO_LIMIT else value for key, value in typed.items() if value is not None}
+    with system_scope("flask tenants limits") as session:
+        tenant = session.scalar(sa.select(TenantRecord).where(TenantRecord.slug == slug))
+        if tenant is None:
+            raise Refused(f"There is no tenant {slug}. See: flask tenants list")
+        limits.set_limits(session, tenant.id, wanted)
+        if reason is not None:
+            limits.pause_runs(session, tenant.id, reason)
+        if unpause:
+            limits.resume_runs(session, tenant.id)
+        session.flush()
+        record = {"slug": slug, **limits.limits_of(session, tenant.id), "paused": tenant.runs_paused_reason}
+    if wanted or unpause or reason is not None:
+        print_done(f"The limits of {tenant.name} are set.", record, as_json=as_json)
+    else:
+        print_record(record, as_json=as_json)
 
 
 @contextmanager

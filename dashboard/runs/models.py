@@ -252,7 +252,8 @@ class TenantLoad(TenantOwned, Base):
     raised to the system's once, when the tenant goes from empty to backlogged. `version` rises with every change that
     a live panel shows. `drifts` counts how often the counters were not what the runs said, the last time `drifted_at`.
     `max_running`, `rate_per_minute` and `runs_per_day` limit what the tenant may start; `*_full_at` is when the bucket
-    of starts is full again. The tenant's own role can change counters only.
+    of starts is full again. `max_schedules` and `least_period_seconds` limit what it may plan. The tenant's own role
+    can change counters only.
     """
 
     __tablename__ = "tenant_load"
@@ -264,6 +265,8 @@ class TenantLoad(TenantOwned, Base):
         sa.CheckConstraint("max_running > 0", name="max_running"),
         sa.CheckConstraint("rate_per_minute > 0", name="rate_per_minute"),
         sa.CheckConstraint("runs_per_day > 0", name="runs_per_day"),
+        sa.CheckConstraint("max_schedules > 0", name="max_schedules"),
+        sa.CheckConstraint("least_period_seconds > 0", name="least_period_seconds"),
         sa.CheckConstraint("ready >= 0", name="ready"),
         sa.CheckConstraint("running >= 0", name="running"),
     )
@@ -273,6 +276,8 @@ class TenantLoad(TenantOwned, Base):
     max_running: Mapped[int | None]
     rate_per_minute: Mapped[int | None]
     runs_per_day: Mapped[int | None]
+    max_schedules: Mapped[int | None]
+    least_period_seconds: Mapped[int | None]
     minute_full_at: Mapped[datetime | None] = mapped_column(timestamp)
     day_full_at: Mapped[datetime | None] = mapped_column(timestamp)
     vtime: Mapped[float] = mapped_column(server_default="0")

@@ -9,6 +9,7 @@ from flask import Flask
 
 from dashboard.core.templating import display_zone
 from dashboard.runs.board import capped
+from dashboard.runs.limits import usage
 from dashboard.runs.models import RunLog
 from dashboard.runs.retention import last_purge
 
@@ -35,8 +36,8 @@ REASONS = {
 
 
 def init_app(app: Flask) -> None:
-    """Add the filters, and what the settings say of old runs."""
-    app.jinja_env.globals.update(last_purge=last_purge)
+    """Add the filters, and what the settings say of old runs and of the limits."""
+    app.jinja_env.globals.update(last_purge=last_purge, tenant_usage=usage)
     app.jinja_env.filters.update(short_id=short_id, reason_words=reason_words, log_text=log_text, capped=capped)
 
 

@@ -208,7 +208,7 @@ def _tenant(session: Session, tenant_id: UUID) -> TenantRecord:
 
 def _recorded(session: Session, tenant: TenantRecord, action: str, details: dict[str, Any]) -> None:
     record(session, action, subject=("tenant", tenant.id, tenant.name), tenant_id=tenant.id, details=details)
-    _forget_after_commit(session)
+    forget_after_commit(session)
 
 
 def _record_option(
@@ -221,7 +221,7 @@ def _record_option(
         tenant_id=tenant_id,
         details={} if option.secret else details,
     )
-    _forget_after_commit(session)
+    forget_after_commit(session)
 
 
 def _tell_follower(session: Session, tenant_id: UUID, option: TenantOption, before: object, after: object) -> None:
@@ -230,7 +230,7 @@ def _tell_follower(session: Session, tenant_id: UUID, option: TenantOption, befo
         _followers[option.key](session, tenant_id, *values)
 
 
-def _forget_after_commit(session: Session) -> None:
+def forget_after_commit(session: Session) -> None:
     """Make this process see the change at once; the others see it when their cached record is stale."""
     app = _app()
     event.listen(session, "after_commit", lambda _: forget_cached(app), once=True)

@@ -103,6 +103,7 @@ class TenantRegistry:
             slug=record.slug,
             name=record.name,
             active=record.is_active,
+            paused_for=record.runs_paused_reason,
             roots=tuple(root.snapshot() for root in record.verified_roots),
             values={**values, "BRAND_NAME": values.get("BRAND_NAME") or record.name},
         )
