@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from itertools import chain
+
 from flask import Flask, Response, request
-from werkzeug.exceptions import HTTPException
+from werkzeug.exceptions import HTTPException, UnprocessableEntity
 
 CONTENT_SECURITY_POLICY = (
     "default-src 'self'; base-uri 'none'; object-src 'none'; form-action 'self'; frame-ancestors 'self'"
@@ -19,9 +21,20 @@ HEADERS = {
 HEADERS_ON_TLS = {**HEADERS, "Strict-Transport-Security": "max-age=31536000"}
 
 
+UNSTORABLE = "\x00"
+"""The one character that PostgreSQL's text cannot hold."""
+
+
 def init_app(app: Flask) -> None:
-    """Put the headers on every response that does not bring its own."""
+    """Put the headers on every response that does not bring its own, and refuse text that no column could hold."""
     app.after_request(_add_headers)
+    app.before_request(_refuse_unstorable)
+
+
+def _refuse_unstorable() -> None:
+    typed = chain(request.args.items(multi=True), request.form.items(multi=True))
+    if any(UNSTORABLE in text for pair in typed for text in pair):
+        raise UnprocessableEntity("A field holds an invisible character (U+0000). Take it out and send it again.")
 
 
 def _add_headers(response: Response) -> Response:

@@ -74,7 +74,7 @@ def local_time(moment: datetime | None, *, seconds: bool = False) -> Markup:
     """Show date, time and zone: 25 Nov, 09:14 GMT. In the viewer's zone if chosen, else the tenant's."""
     if moment is None:
         return _nothing()
-    local = _as_shown(moment)
+    local = moment.astimezone(display_zone())
     return _time(local, f"{formats.short_day(local, utc_now())}, {_clock(local, seconds)}", zone=True)
 
 
@@ -82,7 +82,7 @@ def local_clock(moment: datetime | None, *, seconds: bool = True) -> Markup:
     """Show the time of day and its zone: 09:14:03 GMT. The date is in the tooltip."""
     if moment is None:
         return _nothing()
-    local = _as_shown(moment)
+    local = moment.astimezone(display_zone())
     return _time(local, _clock(local, seconds), zone=True)
 
 
@@ -90,7 +90,7 @@ def local_date(moment: datetime | None) -> Markup:
     """Show the date in the viewer's zone: 25 Nov. The time and zone are in the tooltip."""
     if moment is None:
         return _nothing()
-    local = _as_shown(moment)
+    local = moment.astimezone(display_zone())
     return _time(local, formats.short_day(local, utc_now()))
 
 
@@ -98,16 +98,8 @@ def ago(moment: datetime | None) -> Markup:
     """Show how long ago or how soon; app.js keeps it current, and the tooltip says exactly when."""
     if moment is None:
         return _nothing()
-    local = _as_shown(moment)
+    local = moment.astimezone(display_zone())
     return _time(local, formats.relative(moment, utc_now()), counting=True)
-
-
-def _as_shown(moment: datetime) -> datetime:
-    """Return the moment in the viewer's zone; one at the end of the calendar, as somebody may have typed, as it is."""
-    try:
-        return moment.astimezone(display_zone())
-    except OverflowError:
-        return moment
 
 
 def wall_time(moment: datetime, minutes_later: int = 0) -> str:

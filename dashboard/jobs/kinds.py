@@ -177,9 +177,10 @@ def _read_moment(typed: str) -> Any:
 def _write_moment(stored: Any) -> str:
     try:
         moment = datetime.fromisoformat(str(stored))
-    except ValueError:
+        local = moment.astimezone(tenant_zone()) if moment.tzinfo else moment
+    except (ValueError, OverflowError):  # at the end of the calendar it is no date in another zone
         return str(stored)
-    return f"{moment.astimezone(tenant_zone()) if moment.tzinfo else moment:%Y-%m-%dT%H:%M}"
+    return f"{local:%Y-%m-%dT%H:%M}"
 
 
 def tenant_zone() -> ZoneInfo:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, datetime, timedelta
 from typing import Any, Literal
 from uuid import UUID
 from zoneinfo import ZoneInfo
@@ -15,6 +15,7 @@ from dashboard.core.clock import utc_now, zone_names
 from dashboard.core.errors import InvalidInput
 from dashboard.core.ids import new_id
 from dashboard.core.paging import cursor
+from dashboard.core.typed import wall_time, whole_number
 from dashboard.schedules.actions import ScheduleDraft
 from dashboard.schedules.errors import RecurrenceError
 from dashboard.schedules.models import Schedule
@@ -153,8 +154,7 @@ class ScheduleForm:
     @property
     def rev(self) -> int:
         """The revision that was opened; 0, which no schedule has, if the form does not say."""
-        text = self.text("rev")
-        return int(text) if text.isascii() and text.isdigit() else 0
+        return whole_number(self.text("rev")) or 0
 
     def draft(self, params: dict[str, Any], tenant_zone: str) -> ScheduleDraft:
         """Return the draft of a schedule. Raises InvalidInput with every field that cannot be read."""
@@ -210,16 +210,17 @@ class ScheduleForm:
         text = self.text(name)
         if not text:
             return None
-        if not text.isascii() or not text.isdigit() or not least <= int(text) <= most:
+        number = whole_number(text)
+        if number is None or not least <= number <= most:
             raise InvalidInput({name: f"Give a whole number from {least:,} to {most:,}, or leave it empty."})
-        return int(text)
+        return number
 
     def _moment(self, name: str, zone: ZoneInfo) -> datetime | None:
         text = self.text(name)
-        try:
-            return datetime.fromisoformat(text).replace(tzinfo=zone).astimezone(UTC) if text else None
-        except (ValueError, OverflowError):
-            raise InvalidInput({name: "Give a date and a time, or leave it empty."}) from None
+        moment = wall_time(text, zone) if text else None
+        if text and moment is None:
+            raise InvalidInput({name: "Give a date and a time, or leave it empty."})
+        return moment
 
     def _dates(self, name: str) -> list[date]:
         try:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime
+from datetime import datetime
 from uuid import UUID, uuid4
 from zoneinfo import ZoneInfo
 
@@ -14,6 +14,7 @@ from dashboard.accounts.access import Action, requires
 from dashboard.core.clock import utc_now
 from dashboard.core.errors import InvalidInput, Refused
 from dashboard.core.htmx import Live, fragment_or_page, see_other, uncached, unchanged
+from dashboard.core.typed import wall_time
 from dashboard.runs.board import duration_of, panel_version
 from dashboard.schedules import actions, backfills, single_fires
 from dashboard.schedules.board import schedule_history, schedule_page, schedules_board
@@ -111,7 +112,7 @@ def restore_fire(schedule_id: UUID) -> ResponseReturnValue:
 def move_fire(schedule_id: UUID) -> ResponseReturnValue:
     """Run one fire ahead at another time."""
     nominal = _instant()
-    to = local_moment(request.form.get("to", "")) or abort(400, "Give the time to which it moves.")
+    to = local_moment(request.form.get("to", "")) or abort(422, "Give the time to which it moves.")
     return _act(schedule_id, lambda schedule: single_fires.move(schedule, nominal, to), "Moved this one fire.")
 
 
@@ -151,7 +152,8 @@ def stop_backfill(schedule_id: UUID, backfill_id: UUID) -> ResponseReturnValue:
 @requires(Action.PAUSE_SCHEDULE)
 def pause(schedule_id: UUID) -> ResponseReturnValue:
     """Stop firing until somebody resumes it, or until a time."""
-    until = local_moment(request.form.get("until", ""))
+    typed = request.form.get("until", "").strip()
+    until = (local_moment(typed) or abort(422, "Give a date and a time, or leave it empty.")) if typed else None
     reason = request.form.get("reason", "").strip()[:200]
     return _act(schedule_id, lambda schedule: actions.pause(schedule, reason=reason, until=until), "Paused.")
 
@@ -219,13 +221,10 @@ def _instant() -> datetime:
     try:
         nominal = datetime.fromisoformat(request.form.get("nominal", ""))
     except ValueError:
-        abort(400, "This is not a fire of the schedule. Load the page again.")
-    return nominal if nominal.tzinfo else abort(400, "This is not a fire of the schedule. Load the page again.")
+        abort(422, "This is not a fire of the schedule. Load the page again.")
+    return nominal if nominal.tzinfo else abort(422, "This is not a fire of the schedule. Load the page again.")
 
 
 def local_moment(text: str) -> datetime | None:
     """Read a wall time of the tenant's zone; nothing typed, or nothing readable, is none."""
-    try:
-        return datetime.fromisoformat(text).replace(tzinfo=ZoneInfo(current_app.config["TIMEZONE"])).astimezone(UTC)
-    except (ValueError, OverflowError):
-        return None
+    return wall_time(text, ZoneInfo(current_app.config["TIMEZONE"]))

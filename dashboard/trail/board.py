@@ -17,6 +17,7 @@ from dashboard.core.formats import NOTHING
 from dashboard.core.orm import db
 from dashboard.core.paging import cursor
 from dashboard.core.tenancy import current_tenant
+from dashboard.core.typed import is_everywhere
 from dashboard.runs.models import Run
 from dashboard.schedules.models import Schedule
 
@@ -179,7 +180,7 @@ def _moment(text: str) -> datetime | None:
         moment = datetime.fromisoformat(text)
     except ValueError:
         return None
-    return moment if moment.tzinfo else None
+    return moment if moment.tzinfo and is_everywhere(moment) else None
 
 
 def _words(value: object) -> str:

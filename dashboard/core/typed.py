@@ -1,0 +1,30 @@
+"""Read what people typed: numbers and wall times that everything behind the form can hold."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from zoneinfo import ZoneInfo
+
+MOST_DIGITS = 9
+"""As many digits as PostgreSQL's integer holds in any case; Python refuses to read thousands of them at all."""
+
+EARLIEST_YEAR, LATEST_YEAR = 2, 9998
+
+
+def whole_number(text: str) -> int | None:
+    """Return the number that `text` writes in plain digits, or None if it is none or has more than MOST_DIGITS."""
+    return int(text) if text.isascii() and text.isdigit() and len(text) <= MOST_DIGITS else None
+
+
+def wall_time(text: str, zone: ZoneInfo) -> datetime | None:
+    """Return the UTC moment of a wall time like `2026-11-25T09:14` in `zone`, or None if it is none."""
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        return None
+    return moment.replace(tzinfo=zone).astimezone(UTC) if is_everywhere(moment) else None
+
+
+def is_everywhere(moment: datetime) -> bool:
+    """Whether `moment` is a date in every time zone; at the ends of the calendar it may be none in the next one."""
+    return EARLIEST_YEAR <= moment.year <= LATEST_YEAR
