@@ -37,6 +37,7 @@ PER_ADDRESS = "20 per minute; 200 per hour"
 PER_ACCOUNT = "5 per minute; 30 per hour"
 """Wrong passwords, per sending address and per account: too few to guess with, enough for people who mistype."""
 
+MAX_EMAIL_LENGTH = 254
 KNOWN_BROWSER_FOR = timedelta(days=365)
 MAX_KNOWN_ACCOUNTS = 5
 
@@ -133,6 +134,11 @@ def was_wrong(_: object) -> bool:
     return bool(g.get("password_was_wrong"))
 
 
+def typed_email() -> str:
+    """Return the address in the sign-in form, as it is looked up: guesses at one account are counted as one."""
+    return request.form.get("email", "").strip()[:MAX_EMAIL_LENGTH]
+
+
 def own_account_key() -> str:
     """Return what a signed-in person's attempts are counted by."""
     return f"user {current_user.id}"
@@ -144,7 +150,7 @@ def account_key() -> str:
     A browser that signed in to the account before has a count of its own, so that nobody who guesses from elsewhere
     can keep its owner out (OWASP: device cookies).
     """
-    mark = _mark(request.form.get("email", ""))
+    mark = _mark(typed_email())
     browser, accounts = _known_browser()
     return f"{mark}:{browser}" if mark in accounts else mark
 

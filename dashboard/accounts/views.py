@@ -37,7 +37,7 @@ def new() -> ResponseReturnValue:
 @public
 def create() -> ResponseReturnValue:
     """Sign in, and go on to where the person wanted to."""
-    email = request.form.get("email", "")[:254]
+    email = signing_in.typed_email()
     try:
         user = signing_in.sign_in(email, request.form.get("password", ""))
     except InvalidInput as error:

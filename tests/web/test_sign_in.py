@@ -233,6 +233,13 @@ def test_guessing_is_slowed_down_and_says_until_when(app: Dashboard, acme: Tenan
     assert 0 <= int(answers[-1].headers["Retry-After"]) <= 60
 
 
+def test_an_address_written_differently_is_not_a_new_account(app: Dashboard, acme: Tenant) -> None:
+    browser = visit(app, acme)
+    spellings = [f"{' ' * number}SPELLED@acme.test{' ' * 300}{number}" for number in range(5)]
+    assert [browser.sign_in(spelling, "wrong").status_code for spelling in spellings] == [422] * 5
+    assert browser.sign_in("spelled@acme.test", "wrong").status_code == 429
+
+
 def test_guessing_from_elsewhere_does_not_lock_out_the_owner_of_a_known_browser(app: Dashboard, acme: Tenant) -> None:
     make_user(app, "target@acme.test", password_hash=hash_of(PASSWORD), roles={acme.id: "viewer"})
     own = sign_in(app, acme, "target@acme.test")
