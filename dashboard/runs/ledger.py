@@ -173,8 +173,8 @@ def move_all(session: Session, moves: Sequence[Move]) -> None:
     if not moves:
         return
     for move in moves:
-        if not can_move(move.old, move.new):
-            raise IllegalMove(f"{move.old} → {move.new}")
+        if not can_move(move.old, move.new, move.actor.kind):
+            raise IllegalMove(f"{move.old} → {move.new} by {move.actor.kind}")
         moved(session, move.run_id, move.old)
     session.execute(
         _MOVE,
