@@ -79,7 +79,7 @@ COMMANDS: tuple[click.Command, ...] = (doctor, demo, tenants, users, members, sc
 
 DEMO_JOBS = "dashboard.demo.jobs"
 
-CALENDAR = (holiday_pages.bp.name, blackout_pages.bp.name)
+CALENDAR = (holiday_pages.bp.name, blackout_pages.bp.name, spreads.bp.name)
 NAVIGATION: tuple[NavItem, ...] = (
     NavItem(section=None, label="Overview", endpoint="overview.index", action=Action.VIEW, key="o"),
     NavItem(section=None, label="Runs", endpoint="runs.index", action=Action.VIEW, key="r"),
