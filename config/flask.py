@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Any
 
+from config import pooling
 from config.settings import Settings
 
 CONNECT_TIMEOUT_SECONDS = 5
@@ -46,7 +47,8 @@ def _engine_options(settings: Settings) -> dict[str, Any]:
         "pool_size": settings.database_pool_size,
         "max_overflow": settings.database_pool_size,
         "pool_timeout": CONNECT_TIMEOUT_SECONDS,
-        "pool_pre_ping": True,  # a database that restarted is met by a new connection, not by an error
+        "pool_use_lifo": True,  # the connection that worked last has its statements prepared
+        "pool_events": [(pooling.check, "checkout")],  # a database that restarted is met by a new one, not by an error
         "connect_args": {
             "connect_timeout": CONNECT_TIMEOUT_SECONDS,
             "application_name": "stationmaster",

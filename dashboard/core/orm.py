@@ -94,18 +94,21 @@ def tenant_session() -> Iterator[Session]:
 def tenant_statement(statement: LiteralString, values: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Run one statement for the bound tenant, in a transaction of its own and in one trip; return its rows.
 
-    For what every run does several times (claim, renewal, finish): a session makes five trips for the same. Parameters
-    are psycopg's, like `%(id)s`, and so are the errors.
+    For what every run does several times (claim, renewal, finish): a session makes five trips for the same. What a
+    pipeline sends at once is one transaction to PostgreSQL, which ends with it: no BEGIN, no COMMIT. Parameters are
+    psycopg's, like `%(id)s`, and so are the errors.
     """
     who = _who()
     connection = db.engine.raw_connection()
     try:
         driver: psycopg.Connection = connection.driver_connection  # type: ignore[assignment]
-        with driver.pipeline(), driver.cursor(row_factory=dict_row) as cursor:
+        driver.autocommit = True
+        cursor = driver.cursor(row_factory=dict_row)
+        with driver.pipeline():
             driver.execute(_SET_TENANT_IN_PSYCOPG, who)
             cursor.execute(statement, values)
-            driver.commit()
-            return cursor.fetchall() if cursor.description else []
+        driver.autocommit = False
+        return cursor.fetchall() if cursor.description else []
     except BaseException:  # nobody knows what this connection is in the middle of
         connection.invalidate()
         raise
