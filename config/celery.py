@@ -46,6 +46,7 @@ def celery_config(settings: Settings) -> dict[str, Any]:
         "task_acks_late": False,
         "task_send_sent_event": False,
         "task_publish_retry": False,
+        "worker_consumer": "worker.consuming:Consumer",
         "worker_prefetch_multiplier": 1,
         # Greenlets are served by a loop that, once told to take no more, looks again only after two seconds.
         "worker_disable_prefetch": settings.worker_pool != "gevent",

@@ -23,9 +23,9 @@ from dashboard.runs.models import Run
 from dashboard.runs.states import RUNNING
 from worker.context import TenantCelery
 from worker.executor import STOPPED, executor_of
+from worker.hints import EXECUTE
 from worker.loops import Loop
 from worker.presence import Presence
-from worker.publishing import TASK as EXECUTE
 
 IDLE_LOOK_SECONDS = 0.2
 FIRST_LOOK_SECONDS = 0.5
