@@ -23,7 +23,7 @@ from dashboard.runs.ledger import cancel
 from dashboard.runs.load import SCHEDULES, notify
 from dashboard.runs.models import Run
 from dashboard.runs.states import WAITING_STATES
-from dashboard.schedules import calendars
+from dashboard.schedules import calendars, caps
 from dashboard.schedules.launching import launch
 from dashboard.schedules.models import Occurrence, Schedule, ScheduleRevision
 from dashboard.schedules.overlap import meeting
@@ -97,6 +97,8 @@ def create(draft: ScheduleDraft, *, schedule_id: UUID | None = None) -> Schedule
     known = _saved_before(schedule_id, draft)
     if known is not None:
         return known
+    if full := caps.too_many():
+        raise InvalidInput({"name": full})
     schedule = _new(draft, None if schedule_id and session.get(Schedule, schedule_id) else schedule_id)
     try:
         session.flush()
@@ -235,6 +237,8 @@ def restore(schedule: Schedule) -> None:
     session.refresh(schedule, with_for_update=True)
     if schedule.archived_at is None:
         raise Refused("This schedule is not archived.")
+    if full := caps.too_many():
+        raise Refused(full)
     now = database_now(session())
     schedule.archived_at = None
     schedule.paused_at = schedule.cursor = now
@@ -361,6 +365,8 @@ def _check_timing(schedule: Schedule, draft: ScheduleDraft, now: datetime, error
     except RecurrenceError as error:
         errors[error.field] = str(error)
         return
+    if often := caps.too_often(recurrence_of(schedule, zone), now):
+        errors.setdefault("every" if draft.kind == "interval" else "crons", often)
     if schedule.next_at is None and "every" not in errors:
         errors["once_local" if draft.kind == "once" else "crons"] = _why_never(schedule, draft, now)
 
