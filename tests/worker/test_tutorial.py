@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 from datetime import date, datetime
 from enum import Enum
 from pathlib import Path
@@ -83,6 +85,15 @@ def test_every_piece_of_code_in_the_tutorial_works(app: Dashboard, modules: Path
     registry.load_plugins(["nightly_totals", *(f"tutorial_{number}" for number in range(1, len(CODE)))])
     weekly = registry.job_type("acme.weekly_totals")
     assert weekly.load_params({"weeks": 2}, 1) == validate(weekly.Params, {"days": 14})
+
+
+def test_the_test_in_the_tutorial_passes(modules: Path) -> None:
+    (written,) = (path for path in modules.glob("tutorial_*.py") if "pytest_plugins" in path.read_text())
+    written.rename(modules / "test_nightly_totals.py")
+    paths = {"PYTHONPATH": f"{modules}:{ROOT}", "PATH": str(Path(sys.executable).parent)}
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:valkey"]
+    done = subprocess.run(command, cwd=modules, env=paths, capture_output=True, text=True, check=False)
+    assert "1 passed" in done.stdout, done.stdout + done.stderr
 
 
 def test_a_mistake_in_the_tutorials_form_is_a_sentence(app: Dashboard, acme: Tenant, modules: Path) -> None:
