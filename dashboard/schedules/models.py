@@ -131,6 +131,12 @@ class Occurrence(Identified, Created, TenantOwned, Base):
         ),
         sa.CheckConstraint("decision IN ('run', 'skip')", name="decision"),
         sa.Index("ix_occurrence_missed", "tenant_id", sa.text("id DESC"), postgresql_where=sa.text(MISSED)),
+        sa.Index(
+            "ix_occurrence_skipped",
+            "schedule_id",
+            sa.text("id DESC"),
+            postgresql_where=sa.text("decision = 'skip'"),
+        ),
     )
 
     tenant_id: Mapped[UUID] = mapped_column()  # the schedule's, whose key covers it: a check of its own would cost

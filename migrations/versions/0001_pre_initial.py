@@ -436,6 +436,13 @@ def upgrade() -> None:
         unique=False,
         postgresql_where=sa.text("reason IN ('missed_window', 'coalesced', 'invalid') OR lateness_ms >= 60000"),
     )
+    op.create_index(
+        "ix_occurrence_skipped",
+        "occurrence",
+        ["schedule_id", sa.literal_column("id DESC")],
+        unique=False,
+        postgresql_where=sa.text("decision = 'skip'"),
+    )
     op.create_table(
         "run",
         sa.Column("schedule_id", sa.Uuid(), nullable=True),
