@@ -12,7 +12,7 @@ from types import FrameType
 LAUNCH = Path(__file__).with_name("launch.py")
 PAUSE_S = 1.0
 SHORT_LIFE_S = 10.0
-SHORT_LIVES_ALLOWED = 5  # a program that can't even start is a mistake that somebody must see
+SHORT_LIVES_ALLOWED = 5  # a program that can't even start is a mistake that somebody must see; a killed one could
 
 
 class Keeper:
@@ -35,7 +35,8 @@ class Keeper:
         while not self._leaving:
             began = time.monotonic()
             status = self._run_once()
-            short_lives = short_lives + 1 if time.monotonic() - began < SHORT_LIFE_S else 0
+            was_killed = status < 0
+            short_lives = short_lives + 1 if time.monotonic() - began < SHORT_LIFE_S and not was_killed else 0
             if self._leaving:
                 return 0
             if short_lives == SHORT_LIVES_ALLOWED:

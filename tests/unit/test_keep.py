@@ -11,6 +11,7 @@ from pathlib import Path
 import psutil
 
 from scripts.embedded import ROOT
+from scripts.keep import SHORT_LIVES_ALLOWED
 from tests.servers import wait_until
 
 RECORDS_ITS_LIFE = """
@@ -48,6 +49,18 @@ def test_a_killed_program_is_started_again(tmp_path: Path) -> None:
         assert wait_until(lambda: len(lives(file, "began")) == 1, timeout_s=20)
         os.kill(lives(file, "began")[0], signal.SIGKILL)
         assert wait_until(lambda: len(lives(file, "began")) == 2, timeout_s=20)
+
+
+def test_a_program_that_is_killed_again_and_again_is_never_given_up(tmp_path: Path) -> None:
+    file = tmp_path / "lives"
+    with kept("-c", RECORDS_ITS_LIFE, str(file)) as keeper:
+        killed: set[int] = set()
+        while len(killed) <= SHORT_LIVES_ALLOWED:
+            assert wait_until(lambda: set(lives(file, "began")) > killed, timeout_s=20)
+            killed.add(lives(file, "began")[-1])
+            os.kill(lives(file, "began")[-1], signal.SIGKILL)
+        assert wait_until(lambda: set(lives(file, "began")) > killed, timeout_s=20)
+        assert keeper.poll() is None
 
 
 def test_a_stop_signal_to_the_whole_group_comes_once_and_the_program_may_finish(tmp_path: Path) -> None:

@@ -241,3 +241,36 @@ class TellNominal(JobType):
 
     def run(self, ctx: RunContext, params: Any) -> Result:
         return {"nominal": ctx.nominal and ctx.nominal.isoformat()}
+
+
+@register
+class KillWorker(JobType):
+    """Kills the worker that executes it, each time: not only its own process of the pool."""
+
+    key = "test.kill_worker"
+    label = "Kill the worker"
+    idempotent = True
+
+    def run(self, ctx: RunContext, params: Any) -> Result:
+        os.kill(os.getppid(), signal.SIGKILL)
+        time.sleep(60)
+        return None
+
+
+BALLAST: list[bytes] = []
+
+
+@register
+class Bloat(JobType):
+    """Takes memory, and does not give it back."""
+
+    class Params(BaseModel):
+        megabytes: int
+
+    key = "test.bloat"
+    label = "Bloat"
+
+    def run(self, ctx: RunContext, params: Params) -> Result:
+        ctx.log("info", f"{STARTED} {os.getpid()}")
+        BALLAST.append(b"x" * params.megabytes * 1024 * 1024)
+        return None

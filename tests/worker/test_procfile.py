@@ -59,7 +59,7 @@ def fleet(app: Dashboard, procfile: Path, environment: Mapping[str, str]) -> Ite
 
 def everything_under(process: RunningProcess) -> list[Any]:
     try:
-        return psutil.Process(process.pid).children(recursive=True)
+        return list(psutil.Process(process.pid).children(recursive=True))
     except psutil.NoSuchProcess:
         return []
 
