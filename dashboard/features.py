@@ -40,7 +40,7 @@ from dashboard.runs import models as _runs
 from dashboard.runs import views as runs
 from dashboard.runs import wording
 from dashboard.runs.commands import runs as run_commands
-from dashboard.schedules import blackout_pages, calendar, holiday_pages, rezoning, spreads
+from dashboard.schedules import blackout_pages, calendar, holiday_pages, moves, rezoning, spreads
 from dashboard.schedules import models as _schedules
 from dashboard.schedules import views as schedules
 from dashboard.schedules.commands import schedules as schedule_commands
@@ -73,13 +73,14 @@ BLUEPRINTS: tuple[Blueprint, ...] = (
     spreads.bp,
     holiday_pages.bp,
     blackout_pages.bp,
+    moves.bp,
     trail.bp,
 )
 COMMANDS: tuple[click.Command, ...] = (doctor, demo, tenants, users, members, schedule_commands, run_commands)
 
 DEMO_JOBS = "dashboard.demo.jobs"
 
-CALENDAR = (holiday_pages.bp.name, blackout_pages.bp.name, spreads.bp.name)
+CALENDAR = tuple(bp.name for bp in (holiday_pages.bp, blackout_pages.bp, moves.bp, spreads.bp))
 NAVIGATION: tuple[NavItem, ...] = (
     NavItem(section=None, label="Overview", endpoint="overview.index", action=Action.VIEW, key="o"),
     NavItem(section=None, label="Runs", endpoint="runs.index", action=Action.VIEW, key="r"),

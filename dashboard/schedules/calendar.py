@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import hmac
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from hashlib import sha256
+from typing import Any
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
 import sqlalchemy as sa
-from flask import Blueprint, Response, abort, current_app, render_template, request, url_for
+from flask import Blueprint, Response, abort, current_app, render_template, request, session, url_for
 from flask.typing import ResponseReturnValue
 from flask_login import current_user
 
@@ -22,6 +23,7 @@ from dashboard.core.htmx import uncached
 from dashboard.core.orm import db
 from dashboard.core.tenancy import current_binding, current_tenant
 from dashboard.schedules.agenda import Agenda, Entry, agenda, forecast
+from dashboard.schedules.blackouts import Window
 from dashboard.schedules.ical import feed
 from dashboard.schedules.spreads import last_spread
 
@@ -32,6 +34,19 @@ SHOWN_IN_MONTH = 4
 FORECAST = timedelta(hours=24)
 FEED_DAYS = 60
 DAY = timedelta(days=1)
+HOUR = timedelta(hours=1)
+MOVED = "moved"
+"""Under this name the session keeps the fire that was moved last, until the calendar offers to move it back."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Slot:
+    """An hour of a day: a fire can be dropped on it, which keeps its minutes."""
+
+    key: str
+    label: str
+    entries: Sequence[Entry]
+    bands: Sequence[Window]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,6 +88,35 @@ class CalendarPage:
         """Return what fires on a day, in order."""
         return self.agenda.days.get(day, ())
 
+    def slots(self, day: date) -> list[Slot]:
+        """Return the hours of a day as the clock shows them, each with what fires in it and what blacks it out."""
+        entries = [(entry.at.astimezone(self.zone).hour, entry) for entry in self.entries(day)]
+        return [
+            Slot(
+                key=f"{day}T{hour:02}",
+                label=f"{hour:02}:00",
+                entries=[entry for at, entry in entries if at == hour],
+                bands=self._bands(datetime.combine(day, time(hour), self.zone), HOUR),
+            )
+            for hour in range(24)
+        ]
+
+    def bands(self, day: date) -> list[Window]:
+        """Return the blackouts that reach into a day."""
+        start = _midnight(day, self.zone)
+        return self._bands(start, _midnight(day + DAY, self.zone) - start)
+
+    def band_words(self, window: Window, day: date) -> str:
+        """Say when a blackout goes on within a day."""
+        start, end = (moment.astimezone(self.zone) for moment in (window.start, window.end))
+        since = f"from {start:%H:%M}" if start.date() == day else ""
+        until = f"to {end:%H:%M}" if end.date() == day else ""
+        return " ".join(part for part in (since, until) if part) or "all day"
+
+    def _bands(self, start: datetime, length: timedelta) -> list[Window]:
+        end = start.astimezone(UTC) + length
+        return [window for window in self.agenda.windows if window.start < end and window.end > start]
+
     def load(self) -> list[int]:
         """Return the fires of each local hour of the day, summed over the days shown."""
         counts = [0] * 24
@@ -85,18 +129,29 @@ class CalendarPage:
 @requires(Action.VIEW)
 def index() -> ResponseReturnValue:
     """A month, week or day of fires, in the tenant's zone."""
-    zone = _zone()
+    return shown(request.args)
+
+
+def shown(asked: Mapping[str, str], *, problem: str = "", status: int = 200) -> ResponseReturnValue:
+    """Render the span that is asked for by `view` and `day`; `problem` says why something could not be done there."""
+    zone = calendar_zone()
     today = utc_now().astimezone(zone).date()
-    view = request.args.get("view", "month")
+    view = asked.get("view", "month")
     view = view if view in VIEWS else "month"
-    day = _day(request.args.get("day"), today)
+    day = _day(asked.get("day"), today)
     days = _days(view, day)
     start, end = (_midnight(each, zone) for each in (days[0], days[-1] + DAY))
-    shown = CalendarPage(
-        view=view, day=day, today=today, days=days, agenda=agenda(max(start, utc_now()), end, zone), zone=zone
+    fires = agenda(max(start, utc_now()), end, zone)
+    page = render_template(
+        "calendar/index.html",
+        page=CalendarPage(view=view, day=day, today=today, days=days, agenda=fires, zone=zone),
+        views=VIEWS,
+        most=SHOWN_IN_MONTH,
+        feed_url=_feed_url(),
+        problem=problem,
+        moved=_moved(),
     )
-    page = render_template("calendar/index.html", page=shown, views=VIEWS, most=SHOWN_IN_MONTH, feed_url=_feed_url())
-    return uncached(current_app.make_response(page))
+    return uncached(current_app.make_response((page, status)))
 
 
 @bp.get("/load")
@@ -121,7 +176,7 @@ def subscription(user_id: UUID, token: str) -> ResponseReturnValue:
     if member is None or not current_tenant().active or not hmac.compare_digest(token, feed_token(member)):
         abort(404)
     now = utc_now()
-    fires = agenda(now, now + timedelta(days=FEED_DAYS), _zone())
+    fires = agenda(now, now + timedelta(days=FEED_DAYS), calendar_zone())
     response = Response(feed(fires, now), mimetype="text/calendar")
     response.headers["Cache-Control"] = "private, max-age=900"
     return response
@@ -134,12 +189,19 @@ def feed_token(member: Membership) -> str:
     return hmac.new(key, told.encode(), sha256).hexdigest()[:40]
 
 
+def _moved() -> dict[str, Any] | None:
+    """Return the fire that was moved just now, once: the page offers to move it back."""
+    moved: dict[str, Any] | None = session.pop(MOVED, None)
+    return {**moved, "at": datetime.fromisoformat(moved["at"])} if moved else None
+
+
 def _feed_url() -> str:
     member = db.session.scalars(sa.select(Membership).where(Membership.user_id == current_user.id)).one()
     return url_for("calendar.subscription", user_id=member.user_id, token=feed_token(member), _external=True)
 
 
-def _zone() -> ZoneInfo:
+def calendar_zone() -> ZoneInfo:
+    """Return the zone in which the calendar shows everything: the tenant's."""
     return ZoneInfo(current_app.config["TIMEZONE"])
 
 

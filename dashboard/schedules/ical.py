@@ -27,7 +27,7 @@ def feed(fires: Agenda, now: datetime) -> str:
         "REFRESH-INTERVAL;VALUE=DURATION:PT1H",
     ]
     for day in sorted(fires.days):
-        for entry in fires.days[day]:
+        for entry in (each for each in fires.days[day] if not each.skipped):
             lines.extend(_event(entry, now))
     return "".join(f"{folded}\r\n" for line in [*lines, "END:VCALENDAR"] for folded in _folded(line))
 

@@ -178,7 +178,7 @@ class Recurrence:
             raise RecurrenceError("extra_dates", "Extra dates need cron expressions, whose times of day they repeat.")
         self._keep(
             _clock=Clock(zone, self.dst_gap, overlap),
-            _skipped=self._left_out(added),
+            _skipped=self._days_out(added),
             _bounds=_bounds(self.start_at, self.end_at, zone),
         )
         self._keep(_rules=self._wall_times(added), _grid=_grid(self.every, self.anchor))
@@ -223,7 +223,16 @@ class Recurrence:
     def skips(self, a: datetime, b: datetime) -> list[Skip]:
         """What the rule names in (a, b] and does not fire, in order: times the clock skipped, and skipped dates."""
         first, last = max(to_instant(a) + 1, self._bounds[0]), min(to_instant(b), self._bounds[1])
-        return sorted([*self._missing(first, last), *self._on_days_out(a, b)], key=lambda skip: skip.at)
+        return sorted([*self._missing(first, last), *self.left_out(a, b)], key=lambda skip: skip.at)
+
+    def left_out(self, a: datetime, b: datetime) -> Iterator[Skip]:
+        """The fires in (a, b] that the rule names and leaves out, in order: on skipped dates and on days off."""
+        if not (self.skip_dates or self.days_off) or not self._meets_days_out(a, b):
+            return
+        fires = set(self.between(a, b))
+        for at in replace(self, skip_dates=(), days_off=()).between(a, b):
+            if at not in fires:
+                yield self._skip(at)
 
     def explain(self) -> str:
         """The rule in plain words, such as “Every weekday at 09:00, Europe/Berlin time”."""
@@ -239,18 +248,10 @@ class Recurrence:
                     yield Skip(at=at, reason="dst_skip", count=len(walls), note=missing_note(walls))
             start = span.end
 
-    def _left_out(self, added: frozenset[int]) -> _Skipped:
+    def _days_out(self, added: frozenset[int]) -> _Skipped:
         """The days on which nothing fires; rules without holidays pay for none."""
         dates = _days("skip_dates", self.skip_dates) - added
         return _DaysOut(dates, holidays.days_off(tuple(self.days_off)), added) if self.days_off else dates
-
-    def _on_days_out(self, a: datetime, b: datetime) -> Iterator[Skip]:
-        if not (self.skip_dates or self.days_off) or not self._meets_days_out(a, b):
-            return
-        fires = set(self.between(a, b))
-        for at in replace(self, skip_dates=(), days_off=()).between(a, b):
-            if at not in fires:
-                yield self._skip(at)
 
     def _meets_days_out(self, a: datetime, b: datetime) -> bool:
         first, last = (to_instant(moment) // DAY for moment in (a, b))

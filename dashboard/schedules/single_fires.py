@@ -5,7 +5,9 @@ The decision is written as its occurrence, which the planner then finds made: an
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime, timedelta
+from uuid import UUID
 
 import sqlalchemy as sa
 
@@ -16,12 +18,16 @@ from dashboard.core.orm import db
 from dashboard.core.tenancy import require_binding
 from dashboard.jobs.registry import UnknownJobType
 from dashboard.runs.load import RUNS, notify
+from dashboard.runs.models import Run
+from dashboard.runs.states import SCHEDULED
 from dashboard.schedules.actions import recurrence
+from dashboard.schedules.blackouts import window_at, windows_between
 from dashboard.schedules.civil import timeline
 from dashboard.schedules.launching import launch
 from dashboard.schedules.models import Occurrence, Schedule
 
 BY_HAND = "by_hand"
+LAST_INSTANT = "9999"
 _MOMENT = timedelta(seconds=1)
 
 
@@ -47,16 +53,50 @@ def restore(schedule: Schedule, nominal: datetime) -> None:
 def move(schedule: Schedule, nominal: datetime, to: datetime) -> None:
     """Run the fire at `nominal` at `to` instead; it stands in the ledger as scheduled and can be cancelled there.
 
-    Raises Refused if the fire does not lie ahead or was decided on, InvalidInput if `to` has passed.
+    What was moved before can be moved again. Raises Refused if the fire does not lie ahead, was decided on otherwise or
+    has started, InvalidInput if `to` has passed or lies in a blackout.
     """
-    _lock(schedule, nominal)
+    db.session.refresh(schedule, with_for_update=True)
+    check_time(to)
+    waiting = db.session.scalar(_waiting(schedule, nominal))
+    if waiting is None:
+        _move_first(schedule, nominal, to)
+    else:
+        _move_again(schedule, waiting, nominal, to)
+    _commit("schedule.move_fire", schedule, nominal, to=to.isoformat())
+
+
+def check_time(to: datetime) -> None:
+    """Refuse a time at which nothing can be run. Raises InvalidInput."""
     if to <= database_now(db.session()):
-        raise InvalidInput({"to": "Choose a time that is still to come."})
-    occurrence = _occurrence(schedule, nominal, decision="run", note=f"Moved to {to:%Y-%m-%d %H:%M} UTC")
+        raise InvalidInput({"to": "This time has passed. Choose one that is still to come."})
+    window = window_at(windows_between(to, to + _MOMENT), to)
+    if window is not None:
+        raise InvalidInput({"to": f"Nothing is planned then: it lies in the blackout “{window.name}”."})
+
+
+def _move_first(schedule: Schedule, nominal: datetime, to: datetime) -> None:
+    _check(schedule, nominal)
+    occurrence = _occurrence(schedule, nominal, decision="run", note=_moved_note(nominal, to))
     db.session.add(occurrence)
     db.session.flush()
     _launch(schedule, occurrence, to)
-    _commit("schedule.move_fire", schedule, nominal, to=to.isoformat())
+
+
+def _move_again(schedule: Schedule, run: Run, nominal: datetime, to: datetime) -> None:
+    run.not_before = to
+    run.expires_at = _expiry(schedule, to)
+    occurrence = db.session.scalars(_decided(schedule, nominal)).one()
+    occurrence.note = _moved_note(nominal, to)
+
+
+def _moved_note(nominal: datetime, to: datetime) -> str:
+    return "" if to == nominal else f"Moved to {to:%Y-%m-%d %H:%M} UTC"
+
+
+def _expiry(schedule: Schedule, at: datetime) -> datetime | None:
+    seconds = schedule.expires_after_seconds
+    return at + timedelta(seconds=seconds) if seconds else None
 
 
 def decided_ahead(schedule: Schedule, now: datetime) -> dict[datetime, Occurrence]:
@@ -65,8 +105,56 @@ def decided_ahead(schedule: Schedule, now: datetime) -> dict[datetime, Occurrenc
     return {row.nominal: row for row in db.session.scalars(query) if row.nominal is not None}
 
 
+def time_of(schedule: Schedule, nominal: datetime) -> datetime:
+    """Return when the fire at `nominal` runs: another time if somebody moved it."""
+    run = db.session.scalar(_run_of(schedule, nominal))
+    return run.not_before if run is not None and run.not_before is not None else nominal
+
+
+def planned_by_hand(start: datetime, end: datetime) -> list[tuple[Run, Occurrence, Schedule]]:
+    """Return the bound tenant's runs that wait for a moment in [start, end) as the one fire of a schedule."""
+    query = (
+        sa.select(Run, Occurrence, Schedule)
+        .join(Occurrence, Occurrence.id == Run.occurrence_id)
+        .join(Schedule, Schedule.id == Run.schedule_id)
+        .where(Run.state == SCHEDULED, Run.not_before >= start, Run.not_before < end, Occurrence.nominal.is_not(None))
+    )
+    return [(run, occurrence, schedule) for run, occurrence, schedule in db.session.execute(query)]
+
+
+def decided_of(schedules: Sequence[Schedule], now: datetime) -> dict[tuple[UUID, datetime], Occurrence]:
+    """Return what somebody decided on fires ahead of these schedules, by schedule and nominal instant."""
+    ids = sa.func.unnest(sa.bindparam("ids", [schedule.id for schedule in schedules], type_=sa.ARRAY(sa.Uuid)))
+    wanted = ids.table_valued("id").render_derived(name="wanted")
+    # Instants in ISO 8601 sort like the time, so that the unique index finds each schedule's at once.
+    ahead = sa.select(Occurrence).join(
+        wanted,
+        sa.and_(
+            Occurrence.schedule_id == wanted.c.id,
+            Occurrence.occurrence > now.isoformat(),
+            Occurrence.occurrence < LAST_INSTANT,
+        ),
+    )
+    return {(row.schedule_id, row.nominal): row for row in db.session.scalars(ahead) if row.nominal is not None}
+
+
 def _lock(schedule: Schedule, nominal: datetime) -> None:
     db.session.refresh(schedule, with_for_update=True)
+    _check(schedule, nominal)
+
+
+def _run_of(schedule: Schedule, nominal: datetime) -> sa.Select[Run]:
+    """The run of a fire that waits for its time."""
+    fire = sa.and_(Occurrence.schedule_id == schedule.id, Occurrence.occurrence == nominal.isoformat())
+    return sa.select(Run).where(Run.occurrence_id.in_(sa.select(Occurrence.id).where(fire)), Run.state == SCHEDULED)
+
+
+def _waiting(schedule: Schedule, nominal: datetime) -> sa.Select[Run]:
+    locked = _run_of(schedule, nominal).with_for_update(key_share=True)
+    return locked.execution_options(populate_existing=True)
+
+
+def _check(schedule: Schedule, nominal: datetime) -> None:
     now = database_now(db.session())
     if schedule.archived_at is not None or nominal <= now:
         raise Refused("This fire does not lie ahead any more.")
@@ -100,10 +188,11 @@ def _occurrence(
 
 def _launch(schedule: Schedule, occurrence: Occurrence, at: datetime) -> None:
     try:
-        launch(db.session(), schedule, occurrence, not_before=at, actor=require_binding().actor)
+        run = launch(db.session(), schedule, occurrence, not_before=at, actor=require_binding().actor)
     except (UnknownJobType, InvalidInput) as error:
         db.session.rollback()
         raise Refused(f"{error} Edit the schedule first.") from error
+    run.expires_at = _expiry(schedule, at)
     if schedule.runs_left is not None:
         schedule.runs_left -= 1
 

@@ -44,7 +44,7 @@ def test_each_view_shows_the_fires_and_leads_to_the_schedule(
 def test_a_schedule_that_fires_often_is_one_line_a_day(app: Dashboard, operator: Browser, acme: Tenant) -> None:
     cron(app, acme, "Busy bee", "*/15 * * * *")
     page = operator.get(f"/calendar?view=day&day={TOMORROW}").text
-    assert page.count("Busy bee</a>") + page.count("Busy bee <span") == 1
+    assert page.count("Busy bee</span>") == 1
     assert "×96" in page
 
 
