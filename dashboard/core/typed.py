@@ -25,6 +25,15 @@ def wall_time(text: str, zone: ZoneInfo) -> datetime | None:
     return moment.replace(tzinfo=zone).astimezone(UTC) if is_everywhere(moment) else None
 
 
+def instant(text: str) -> datetime | None:
+    """Return the UTC moment that `text` writes with its offset, like `2026-11-25T09:14:00+00:00`, or None."""
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        return None
+    return moment.astimezone(UTC) if moment.tzinfo and is_everywhere(moment) else None
+
+
 def is_everywhere(moment: datetime) -> bool:
     """Whether `moment` is a date in every time zone; at the ends of the calendar it may be none in the next one."""
     return EARLIEST_YEAR <= moment.year <= LATEST_YEAR

@@ -16,6 +16,7 @@ from dashboard.core.clock import database_now
 from dashboard.core.errors import InvalidInput, Refused
 from dashboard.core.orm import db
 from dashboard.core.tenancy import current_tenant
+from dashboard.core.typed import whole_number
 from dashboard.runs.dispatcher import DAY, buckets_of
 from dashboard.runs.fairness import Bucket
 from dashboard.runs.load import RUNS, notify
@@ -41,10 +42,10 @@ class Limit:
         """Return the number, None for nothing. Raises InvalidInput with a sentence for the field."""
         if not typed.strip():
             return None
-        digits = typed.strip().replace(",", "")
-        if not (digits.isascii() and digits.isdigit() and 1 <= int(digits) <= self.most):
+        number = whole_number(typed.strip().replace(",", ""))
+        if number is None or not 1 <= number <= self.most:
             raise InvalidInput({self.key: f"Give a whole number from 1 to {self.most:,}, or nothing."})
-        return int(digits)
+        return number
 
 
 LIMITS = (

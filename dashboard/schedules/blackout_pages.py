@@ -14,6 +14,7 @@ from dashboard.accounts.access import Action, requires
 from dashboard.core.clock import utc_now
 from dashboard.core.errors import InvalidInput, Refused
 from dashboard.core.htmx import see_other, uncached
+from dashboard.core.typed import whole_number
 from dashboard.schedules import blackouts
 from dashboard.schedules.agenda import Swallowed, swallowed
 from dashboard.schedules.blackouts import BlackoutDraft, Changed
@@ -55,8 +56,7 @@ class BlackoutForm:
     @property
     def rev(self) -> int:
         """The revision that was opened; 0, which no blackout has, if the form does not say."""
-        text = self.values.get("rev", "")
-        return int(text) if text.isascii() and text.isdigit() else 0
+        return whole_number(self.values.get("rev", "")) or 0
 
     def draft(self) -> BlackoutDraft:
         """Return what was typed. Raises InvalidInput with the times that cannot be read."""

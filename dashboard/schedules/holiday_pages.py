@@ -15,6 +15,7 @@ from dashboard.core.clock import utc_now
 from dashboard.core.errors import InvalidInput
 from dashboard.core.formats import plural
 from dashboard.core.htmx import see_other, uncached
+from dashboard.core.typed import whole_number
 from dashboard.schedules import calendars
 from dashboard.schedules.calendars import CalendarDraft, Changed
 from dashboard.schedules.day_lists import as_text, read_days
@@ -59,8 +60,7 @@ class CalendarForm:
     @property
     def rev(self) -> int:
         """The revision that was opened; 0, which no calendar has, if the form does not say."""
-        text = self.text("rev")
-        return int(text) if text.isascii() and text.isdigit() else 0
+        return whole_number(self.text("rev")) or 0
 
     def draft(self) -> CalendarDraft:
         """Return what was typed. Raises InvalidInput with every field that cannot be read."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import datetime
 
 from flask import Blueprint, abort, current_app, flash, render_template, request, session, url_for
 from flask.typing import ResponseReturnValue
@@ -11,6 +11,7 @@ from flask.typing import ResponseReturnValue
 from dashboard.accounts.access import Action, requires
 from dashboard.core.formats import plural
 from dashboard.core.htmx import see_other, uncached
+from dashboard.core.typed import instant
 from dashboard.schedules import spreading
 
 bp = Blueprint("spreads", __name__, url_prefix="/calendar/load/spreads")
@@ -61,11 +62,7 @@ def last_spread() -> int:
 
 def _asked(given: Mapping[str, str]) -> tuple[datetime, str]:
     """Read the minute and the way; what the pages did not write is refused."""
-    way = given.get("way", spreading.HASH)
-    try:
-        minute = datetime.fromisoformat(given.get("minute", ""))
-    except ValueError:
-        abort(400, "Choose a minute on the page of the load ahead.")
-    if minute.tzinfo is None or way not in spreading.WAYS:
-        abort(400, "Choose a minute and a way on the page of the load ahead.")
-    return minute.astimezone(UTC).replace(second=0, microsecond=0), way
+    minute, way = instant(given.get("minute", "")), given.get("way", spreading.HASH)
+    if minute is None or way not in spreading.WAYS:
+        abort(422, "Choose a minute and a way on the page of the load ahead.")
+    return minute.replace(second=0, microsecond=0), way

@@ -74,3 +74,15 @@ def test_a_name_that_reads_like_the_end_of_the_calendar_does_not_close_the_audit
     with app.app_context(), system_scope("test") as session:
         set_option(session, acme.id, "BRAND_NAME", name)
     assert alice.get("/audit").status_code == 200
+
+
+@pytest.mark.parametrize("minute", ["", "soon", "2026-11-25T09:00", "0001-01-01T00:00:00+14:00"])
+def test_a_minute_that_is_none_is_not_spread(alice: Browser, minute: str) -> None:
+    answer = alice.post("/calendar/load/spreads", data={"minute": minute})
+    assert answer.status_code == 422
+    assert "Choose a minute" in answer.text
+
+
+@pytest.mark.parametrize("page", ["/calendar/holidays", "/calendar/blackouts"])
+def test_a_revision_of_thousands_of_digits_is_no_revision(alice: Browser, page: str) -> None:
+    assert alice.post(page, data={"name": "", "rev": "9" * 5000}).status_code == 422

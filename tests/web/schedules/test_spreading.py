@@ -141,5 +141,5 @@ def test_other_tenants_schedules_are_neither_counted_nor_spread(
 
 @pytest.mark.parametrize("wrong", [{}, {"minute": "soon"}, {"minute": "2030-01-01T03:00"}, {**asked("60")}])
 def test_what_the_pages_did_not_write_is_refused(operator: Browser, wrong: dict[str, str]) -> None:
-    assert operator.get("/calendar/load/spreads/new", query_string=wrong).status_code == 400
-    assert operator.post("/calendar/load/spreads", data=wrong).status_code == 400
+    assert operator.get("/calendar/load/spreads/new", query_string=wrong).status_code == 422
+    assert operator.post("/calendar/load/spreads", data=wrong).status_code == 422
