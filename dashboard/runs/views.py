@@ -21,6 +21,9 @@ from dashboard.runs.models import Run
 
 bp = Blueprint("runs", __name__, url_prefix="/runs")
 
+NARROWING = ("state", "schedule")
+"""Fields of the filter that may hold what names nothing."""
+
 
 @bp.get("")
 @requires(Action.VIEW)
@@ -205,8 +208,15 @@ def _begin_bulk(kind: bulk.Kind) -> ResponseReturnValue:
 
 
 def _chosen(fields: MultiDict[str, str]) -> tuple[RunFilter, tuple[UUID, ...]]:
-    """Read the filter of the list, and the ids of the rows that were ticked, if any were."""
-    return RunFilter.from_args(fields), tuple(filter(None, map(cursor, fields.getlist("id"))))
+    """Read the filter of the list, and the ids of the rows that were ticked, if any were.
+
+    A list leaves out what makes no sense; here that would mean more runs than somebody chose, so it is refused.
+    """
+    chosen, ids = RunFilter.from_args(fields), tuple(filter(None, map(cursor, fields.getlist("id"))))
+    understood = chosen.to_params()
+    if ("id" in fields and not ids) or any(fields.get(name) and name not in understood for name in NARROWING):
+        abort(422, "This does not say which runs are meant. Choose them in the list again.")
+    return chosen, ids
 
 
 def _duration() -> Callable[[Run], float | None]:

@@ -283,3 +283,16 @@ def test_the_command_line_does_nothing_that_was_not_asked_for(
     result = flask(app, *words)
     assert (result.exit_code, said in result.stderr) == (code, True)
     assert states(app) == {"ready": 1}
+
+
+@pytest.mark.parametrize("field", ["id", "schedule", "state"])
+@pytest.mark.parametrize("act", ["bulk-cancellations", "bulk-retries"])
+def test_a_choice_that_names_nothing_never_means_everything(
+    app: Dashboard, acme: Tenant, operator: Browser, act: str, field: str
+) -> None:
+    for state in ("ready", "failed"):
+        make_run(app, acme, state=state)
+    before = states(app)
+    assert operator.get(f"/runs/{act}/new", query_string={field: "cut-off"}).status_code == 422
+    assert operator.post(f"/runs/{act}", data={field: "cut-off"}).status_code == 422
+    assert states(app) == before
