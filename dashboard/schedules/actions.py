@@ -204,15 +204,24 @@ def pause(schedule: Schedule, *, reason: str, until: datetime | None = None) -> 
     _commit(session(), "schedule.pause", schedule, reason=reason)
 
 
-def resume(schedule: Schedule) -> None:
-    """Go on from now; what was missed is listed as skipped. Raises Refused if it is not paused."""
+def resume(schedule: Schedule) -> int:
+    """Go on from now; what was missed is listed as skipped, and its number returned. Raises Refused if not paused."""
     session = db.session
     session.refresh(schedule, with_for_update=True)
     _refuse_archived(schedule)
     if schedule.paused_at is None:
         raise Refused("This schedule is not paused.")
+    before = schedule.cursor or schedule.created_at
     end_pause(session(), schedule, database_now(session()))
+    missed = sa.select(sa.func.coalesce(sa.func.sum(Occurrence.count), 0)).where(
+        Occurrence.schedule_id == schedule.id,
+        Occurrence.decision == "skip",
+        Occurrence.reason == "paused",
+        sa.func.coalesce(Occurrence.until, Occurrence.nominal) > before,
+    )
+    number = session.scalars(missed).one()
     _commit(session(), "schedule.resume", schedule)
+    return number
 
 
 def archive(schedule: Schedule) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from itertools import islice
 from typing import Literal
 from uuid import UUID
@@ -35,6 +35,8 @@ MOST = 10_000
 LAST_PRIORITY = -100
 LISTED = 20
 SAMPLE = 20
+A_MINUTE = timedelta(minutes=1)
+"""Forms give minutes: the one that is not over yet ends now."""
 
 Mode = Literal["missing", "rerun"]
 
@@ -57,9 +59,10 @@ def estimate(schedule: Schedule, start: datetime, end: datetime, mode: Mode) -> 
 
     "missing" leaves out the instants that have run; "rerun" takes them all.
     """
-    _check_range(start, end, database_now(db.session()))
+    now = database_now(db.session())
+    _check_range(start, end, now)
     before = start - (datetime.resolution * 1_000_000)
-    named = list(islice(recurrence(schedule).between(before, end), MOST + 1))
+    named = list(islice(recurrence(schedule).between(before, min(end, now)), MOST + 1))
     if len(named) > MOST:
         raise InvalidInput({"end": f"These are more than {MOST:,} runs. Choose a shorter range."})
     done = _have_run(schedule, start, end) if mode == "missing" else set()
@@ -148,7 +151,7 @@ def get(backfill_id: UUID) -> Backfill | None:
 def _check_range(start: datetime, end: datetime, now: datetime) -> None:
     if end <= start:
         raise InvalidInput({"end": "Choose an end after the start."})
-    if end > now:
+    if end > now + A_MINUTE:
         raise InvalidInput({"end": "A backfill makes up for the past. Choose an end that has passed."})
 
 

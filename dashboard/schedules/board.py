@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import islice
+from operator import attrgetter
 from typing import Any
 from uuid import UUID
 
@@ -19,11 +20,14 @@ from dashboard.core.orm import db
 from dashboard.core.paging import cursor
 from dashboard.core.templating import browser_zone
 from dashboard.core.tenancy import require_binding
+from dashboard.core.typed import instant
 from dashboard.runs.board import Tab
 from dashboard.runs.models import Run
 from dashboard.schedules.actions import recurrence
 from dashboard.schedules.backfills import Progress, backfills_of
+from dashboard.schedules.catchup import ON_TIME
 from dashboard.schedules.models import Occurrence, Schedule, ScheduleRevision
+from dashboard.schedules.occurrences import NAMED_SKIP
 from dashboard.schedules.previews import Preview, Wanted, foresee
 from dashboard.schedules.recurrence import Recurrence, RecurrenceError
 from dashboard.schedules.revisions import Change, changes
@@ -34,6 +38,7 @@ LAST_OUTCOMES = 10
 COMPARED = timedelta(days=30)
 MOST_COMPARED = 5000
 HISTORY = 30
+LAST_INSTANT = "9999"
 
 VIEWS = {
     "": "Current",
@@ -227,6 +232,54 @@ def _preview_of(schedule: Schedule) -> Preview | None:
         runs_left=0 if schedule.archived_at else schedule.runs_left,
     )
     return foresee(rule, wanted, browser_zone())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DecidedFire:
+    """What was decided about a fire, or about several in a row; `run` is None for a skip, and once it was purged."""
+
+    occurrence: Occurrence
+    run: Run | None
+
+    @property
+    def is_late(self) -> bool:
+        """Whether it was planned so late that people should know."""
+        lateness = self.occurrence.lateness_ms or 0
+        return self.occurrence.decision == "run" and timedelta(milliseconds=lateness) > ON_TIME
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FiresBoard:
+    """A page of a schedule's fires that were decided on, newest first."""
+
+    rows: Sequence[DecidedFire]
+    older_url: str | None
+
+
+def fires_board(schedule: Schedule, args: Mapping[str, str]) -> FiresBoard:
+    """Load one page of what was decided about a schedule's fires; what ran by hand or was made up for is no fire."""
+    before = instant(args.get("before", ""))
+    ranges = [_decided_range(schedule, prefix, before) for prefix in ("", NAMED_SKIP)]
+    found = sorted(
+        (row for query in ranges for row in db.session.scalars(query)), key=attrgetter("nominal"), reverse=True
+    )
+    rows = found[:PAGE]
+    runs = db.session.scalars(sa.select(Run).where(Run.occurrence_id.in_([row.id for row in rows])))
+    run_of = {run.occurrence_id: run for run in runs}
+    older = rows[-1].nominal if len(found) > PAGE else None
+    return FiresBoard(
+        rows=[DecidedFire(occurrence=row, run=run_of.get(row.id)) for row in rows],
+        older_url=url_for("schedules.fires", schedule_id=schedule.id, before=older.isoformat()) if older else None,
+    )
+
+
+def _decided_range(schedule: Schedule, prefix: str, before: datetime | None) -> sa.Select[Occurrence]:
+    """Return a query that walks down the unique index: instants in ISO 8601 sort like the time."""
+    end = f"{prefix}{before.isoformat() if before else LAST_INSTANT}"
+    query = sa.select(Occurrence).where(
+        Occurrence.schedule_id == schedule.id, Occurrence.occurrence >= f"{prefix}0", Occurrence.occurrence < end
+    )
+    return query.order_by(Occurrence.occurrence.desc()).limit(PAGE + 1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

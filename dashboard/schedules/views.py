@@ -13,11 +13,12 @@ from flask.typing import ResponseReturnValue
 from dashboard.accounts.access import Action, requires
 from dashboard.core.clock import utc_now
 from dashboard.core.errors import InvalidInput, Refused
+from dashboard.core.formats import plural
 from dashboard.core.htmx import Live, fragment_or_page, see_other, uncached, unchanged
-from dashboard.core.typed import wall_time
+from dashboard.core.typed import instant, wall_time
 from dashboard.runs.board import duration_of, panel_version
 from dashboard.schedules import actions, backfills, single_fires
-from dashboard.schedules.board import schedule_history, schedule_page, schedules_board
+from dashboard.schedules.board import fires_board, schedule_history, schedule_page, schedules_board
 from dashboard.schedules.editor import bp
 from dashboard.schedules.models import Schedule
 from dashboard.schedules.overlap import meeting
@@ -91,11 +92,20 @@ def history(schedule_id: UUID) -> ResponseReturnValue:
     return uncached(current_app.make_response(page))
 
 
+@bp.get("/<uuid:schedule_id>/fires")
+@requires(Action.VIEW)
+def fires(schedule_id: UUID) -> ResponseReturnValue:
+    """List what was decided about each of its fires, run or skipped, newest first."""
+    schedule = actions.get(schedule_id) or abort(404)
+    page = render_template("schedules/fires.html", schedule=schedule, board=fires_board(schedule, request.args))
+    return uncached(current_app.make_response(page))
+
+
 @bp.post("/<uuid:schedule_id>/fires/skips")
 @requires(Action.PAUSE_SCHEDULE)
 def skip_fire(schedule_id: UUID) -> ResponseReturnValue:
     """Leave out one fire ahead."""
-    nominal = _instant()
+    nominal = _instant(request.form)
     return _act(schedule_id, lambda schedule: single_fires.skip(schedule, nominal), "Skipped this one fire.")
 
 
@@ -103,17 +113,35 @@ def skip_fire(schedule_id: UUID) -> ResponseReturnValue:
 @requires(Action.PAUSE_SCHEDULE)
 def restore_fire(schedule_id: UUID) -> ResponseReturnValue:
     """Run a fire after all that somebody skipped."""
-    nominal = _instant()
+    nominal = _instant(request.form)
     return _act(schedule_id, lambda schedule: single_fires.restore(schedule, nominal), "It runs after all.")
+
+
+@bp.get("/<uuid:schedule_id>/fires/moves/new")
+@requires(Action.PAUSE_SCHEDULE)
+def new_move(schedule_id: UUID) -> ResponseReturnValue:
+    """Ask to which time one fire ahead shall move."""
+    return _move_page(actions.get(schedule_id) or abort(404), _instant(request.args))
 
 
 @bp.post("/<uuid:schedule_id>/fires/moves")
 @requires(Action.PAUSE_SCHEDULE)
 def move_fire(schedule_id: UUID) -> ResponseReturnValue:
     """Run one fire ahead at another time."""
-    nominal = _instant()
-    to = local_moment(request.form.get("to", "")) or abort(422, "Give the time to which it moves.")
-    return _act(schedule_id, lambda schedule: single_fires.move(schedule, nominal, to), "Moved this one fire.")
+    schedule = actions.get(schedule_id) or abort(404)
+    nominal = _instant(request.form)
+    try:
+        to = local_moment(request.form.get("to", ""))
+        if to is None:
+            raise InvalidInput({"to": "Give the date and time to which it moves."})
+        single_fires.move(schedule, nominal, to)
+    except InvalidInput as error:
+        return _move_page(schedule, nominal, errors=error.errors)
+    except Refused as refusal:
+        flash(str(refusal), "warn")
+    else:
+        flash("Moved this one fire.", "ok")
+    return see_other(url_for("schedules.show", schedule_id=schedule_id))
 
 
 @bp.get("/<uuid:schedule_id>/backfills/new")
@@ -148,21 +176,46 @@ def stop_backfill(schedule_id: UUID, backfill_id: UUID) -> ResponseReturnValue:
     return see_other(url_for("schedules.show", schedule_id=schedule_id))
 
 
+@bp.get("/<uuid:schedule_id>/pauses/new")
+@requires(Action.PAUSE_SCHEDULE)
+def new_pause(schedule_id: UUID) -> ResponseReturnValue:
+    """Ask why and until when it is to pause; scripts open the same form in a dialog."""
+    return _pause_page(actions.get(schedule_id) or abort(404))
+
+
 @bp.post("/<uuid:schedule_id>/pauses")
 @requires(Action.PAUSE_SCHEDULE)
 def pause(schedule_id: UUID) -> ResponseReturnValue:
     """Stop firing until somebody resumes it, or until a time."""
+    schedule = actions.get(schedule_id) or abort(404)
     typed = request.form.get("until", "").strip()
-    until = (local_moment(typed) or abort(422, "Give a date and a time, or leave it empty.")) if typed else None
-    reason = request.form.get("reason", "").strip()[:200]
-    return _act(schedule_id, lambda schedule: actions.pause(schedule, reason=reason, until=until), "Paused.")
+    try:
+        until = local_moment(typed)
+        if typed and until is None:
+            raise InvalidInput({"until": "Give a date and a time, or leave it empty."})
+        actions.pause(schedule, reason=request.form.get("reason", "").strip()[:200], until=until)
+    except InvalidInput as error:
+        return _pause_page(schedule, errors=error.errors)
+    except Refused as refusal:
+        flash(str(refusal), "warn")
+    else:
+        flash("Paused.", "ok")
+    return see_other(url_for("schedules.show", schedule_id=schedule_id))
 
 
 @bp.post("/<uuid:schedule_id>/resumptions")
 @requires(Action.PAUSE_SCHEDULE)
 def resume(schedule_id: UUID) -> ResponseReturnValue:
-    """Fire again from now on."""
-    return _act(schedule_id, actions.resume, "Resumed. It goes on from now.")
+    """Fire again from now on, and say what was missed."""
+    schedule = actions.get(schedule_id) or abort(404)
+    try:
+        missed = actions.resume(schedule)
+    except Refused as refusal:
+        flash(str(refusal), "warn")
+        return see_other(url_for("schedules.show", schedule_id=schedule_id))
+    told = f" It missed {plural(missed, 'fire')}: see why it did not run." if missed else ""
+    flash(f"Resumed. It goes on from now.{told}", "ok")
+    return see_other(url_for("schedules.show", schedule_id=schedule_id, _anchor="why" if missed else None))
 
 
 @bp.post("/<uuid:schedule_id>/archivings")
@@ -191,6 +244,20 @@ def _act(schedule_id: UUID, act: Callable[[Schedule], None], done: str) -> Respo
     return see_other(url_for("schedules.show", schedule_id=schedule_id))
 
 
+def _pause_page(schedule: Schedule, *, errors: Mapping[str, str] | None = None) -> ResponseReturnValue:
+    page = render_template("schedules/pause.html", schedule=schedule, typed=request.form, errors=errors or {})
+    return uncached(current_app.make_response((page, 422 if errors else 200)))
+
+
+def _move_page(
+    schedule: Schedule, nominal: datetime, *, errors: Mapping[str, str] | None = None
+) -> ResponseReturnValue:
+    page = render_template(
+        "schedules/move.html", schedule=schedule, nominal=nominal, typed=request.form, errors=errors or {}
+    )
+    return uncached(current_app.make_response((page, 422 if errors else 200)))
+
+
 def _backfill_page(
     schedule: Schedule, typed: Mapping[str, str], *, errors: dict[str, str] | None = None
 ) -> ResponseReturnValue:
@@ -216,13 +283,9 @@ def _range(typed: Mapping[str, str]) -> tuple[datetime, datetime, backfills.Mode
     return moments["start"], moments["end"], "rerun" if typed.get("mode") == "rerun" else "missing"
 
 
-def _instant() -> datetime:
+def _instant(given: Mapping[str, str]) -> datetime:
     """Read the nominal instant of a fire, as the page wrote it."""
-    try:
-        nominal = datetime.fromisoformat(request.form.get("nominal", ""))
-    except ValueError:
-        abort(422, "This is not a fire of the schedule. Load the page again.")
-    return nominal if nominal.tzinfo else abort(422, "This is not a fire of the schedule. Load the page again.")
+    return instant(given.get("nominal", "")) or abort(422, "This is not a fire of the schedule. Load the page again.")
 
 
 def local_moment(text: str) -> datetime | None:

@@ -1,0 +1,135 @@
+"""A schedule's page says of each fire what became of it and why, and every form keeps what was typed."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+from dashboard.app import Dashboard
+from dashboard.core.orm import system_scope
+from dashboard.core.tenancy import Tenant
+from dashboard.runs.models import Run
+from dashboard.schedules.models import Occurrence, Schedule
+from tests.factories import make_user
+from tests.factories.schedules import make_schedule, planned, runs, stored
+from tests.signing_in import Browser, sign_in
+
+
+@pytest.fixture
+def operator(app: Dashboard, acme: Tenant) -> Browser:
+    make_user(app, "olivia@acme.test", roles={acme.id: "operator"})
+    return sign_in(app, acme, "olivia@acme.test")
+
+
+@pytest.fixture
+def daily(app: Dashboard, acme: Tenant) -> Schedule:
+    nine = datetime.now(UTC).replace(hour=9, minute=0, second=0, microsecond=0) + timedelta(days=1)
+    fields: dict[str, Any] = {"kind": "cron", "crons": ["0 9 * * *"], "every_seconds": None, "timezone": "UTC"}
+    return make_schedule(app, acme, next_at=nine, **fields)
+
+
+def test_every_fire_is_listed_with_what_it_became_and_why(app: Dashboard, operator: Browser, acme: Tenant) -> None:
+    schedule = make_schedule(app, acme, due_for=timedelta(minutes=3))
+    planned(app)
+    page = operator.get(f"/schedules/{schedule.id}/fires").text
+    assert "A later one ran in its place." in page
+    assert f"/runs/{runs(app)[0].id}" in page
+    assert "Ready" in page
+
+
+def test_a_fire_whose_run_was_purged_stays_listed(app: Dashboard, operator: Browser, acme: Tenant) -> None:
+    schedule = make_schedule(app, acme, due_for=timedelta(seconds=1))
+    planned(app)
+    with app.app_context(), system_scope("test") as session:
+        session.execute(sa.text("DELETE FROM run_event"))
+        session.execute(sa.delete(Run))
+    assert "a run, removed since" in operator.get(f"/schedules/{schedule.id}/fires").text
+
+
+def test_a_fire_that_was_planned_late_says_how_late(app: Dashboard, operator: Browser, acme: Tenant) -> None:
+    schedule = make_schedule(app, acme, due_for=timedelta(minutes=5), every_seconds=86_400)
+    planned(app)
+    assert "Planned 5 min" in operator.get(f"/schedules/{schedule.id}/fires").text
+
+
+def test_the_list_of_fires_goes_back_page_by_page(app: Dashboard, operator: Browser, acme: Tenant) -> None:
+    schedule = make_schedule(app, acme)
+    first = datetime(2026, 1, 1, tzinfo=UTC)
+    with app.app_context(), system_scope("test") as session:
+        for number in range(60):
+            at = first + timedelta(hours=number)
+            key, decided = ("", "run") if number % 2 else ("skip:", "skip")
+            row = {"occurrence": f"{key}{at.isoformat()}", "nominal": at, "decision": decided, "rev": 1}
+            session.add(Occurrence(tenant_id=acme.id, schedule_id=schedule.id, **row))
+    newest = operator.get(f"/schedules/{schedule.id}/fires").text
+    older = operator.get(f"/schedules/{schedule.id}/fires", query_string={"before": first + timedelta(hours=10)}).text
+    assert newest.count('id="fire-') == 50
+    assert 'rel="next"' in newest
+    assert older.count('id="fire-') == 10
+    assert 'rel="next"' not in older
+    assert operator.get(f"/schedules/{schedule.id}/fires?before=nonsense").text.count('id="fire-') == 50
+
+
+def test_before_its_first_fire_the_list_explains_itself(operator: Browser, daily: Schedule) -> None:
+    assert "No fire yet" in operator.get(f"/schedules/{daily.id}/fires").text
+
+
+def test_another_tenants_fires_are_not_there(app: Dashboard, operator: Browser, globex: Tenant) -> None:
+    theirs = make_schedule(app, globex)
+    assert operator.get(f"/schedules/{theirs.id}/fires").status_code == 404
+    assert operator.get(f"/schedules/{theirs.id}/pauses/new").status_code == 404
+
+
+def test_resuming_says_how_many_were_missed_and_offers_to_run_them(
+    app: Dashboard, operator: Browser, acme: Tenant
+) -> None:
+    schedule = make_schedule(app, acme, due_for=timedelta(minutes=3))
+    operator.post(f"/schedules/{schedule.id}/pauses", data={})
+    page = operator.post(f"/schedules/{schedule.id}/resumptions", follow_redirects=True).text
+    assert "It missed 4 fires: see why it did not run." in page
+    assert "Run the 4 missed" in page
+    again = make_schedule(app, acme)
+    operator.post(f"/schedules/{again.id}/pauses", data={})
+    assert "missed" not in operator.post(f"/schedules/{again.id}/resumptions", follow_redirects=True).text
+
+
+def test_run_the_missed_leads_to_a_backfill_of_just_these(app: Dashboard, operator: Browser, acme: Tenant) -> None:
+    schedule = make_schedule(app, acme, due_for=timedelta(minutes=3))
+    operator.post(f"/schedules/{schedule.id}/pauses", data={})
+    page = operator.post(f"/schedules/{schedule.id}/resumptions", follow_redirects=True).text
+    path = page.partition(f'href="/schedules/{schedule.id}/backfills/new?')[2].partition('"')[0].replace("&amp;", "&")
+    assert "Start 4 runs" in operator.get(f"/schedules/{schedule.id}/backfills/new?{path}").text
+
+
+@pytest.mark.parametrize("until", ["2001-01-01T09:00", "soon"])
+def test_a_pause_with_a_mistake_comes_back_as_it_was_typed(
+    app: Dashboard, operator: Browser, daily: Schedule, until: str
+) -> None:
+    answer = operator.post(f"/schedules/{daily.id}/pauses", data={"reason": "Stock-taking", "until": until})
+    assert answer.status_code == 422
+    assert 'id="field-until-error"' in answer.text
+    assert "Stock-taking" in answer.text
+    assert until in answer.text
+    assert stored(app, daily).state == "active"
+
+
+def test_without_a_script_a_pause_is_asked_for_on_a_page(operator: Browser, daily: Schedule) -> None:
+    assert f"/schedules/{daily.id}/pauses/new" in operator.get(f"/schedules/{daily.id}").text
+    assert 'name="until"' in operator.get(f"/schedules/{daily.id}/pauses/new").text
+
+
+@pytest.mark.parametrize("to", ["2001-01-01T09:00", "soon", ""])
+def test_a_move_with_a_mistake_comes_back_as_it_was_typed(
+    app: Dashboard, operator: Browser, daily: Schedule, to: str
+) -> None:
+    assert daily.next_at is not None
+    fire = {"nominal": daily.next_at.isoformat()}
+    assert 'name="to"' in operator.get(f"/schedules/{daily.id}/fires/moves/new", query_string=fire).text
+    answer = operator.post(f"/schedules/{daily.id}/fires/moves", data={**fire, "to": to})
+    assert answer.status_code == 422
+    assert 'id="field-to-error"' in answer.text
+    assert f'value="{to}"' in answer.text
+    assert runs(app) == []
