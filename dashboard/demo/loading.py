@@ -26,7 +26,9 @@ from dashboard.demo.history import write_history
 from dashboard.demo.story import PASSWORD, PEOPLE, TENANTS, DemoPerson, DemoSchedule, DemoTenant
 from dashboard.jobs.registry import all_job_types
 from dashboard.schedules import actions as schedules
-from dashboard.schedules.models import Schedule
+from dashboard.schedules import calendars
+from dashboard.schedules.holidays import name_of
+from dashboard.schedules.models import HolidayCalendar, Schedule
 from dashboard.tenants import actions as tenants
 from dashboard.tenants.models import TenantRecord, TenantSetting
 from dashboard.tenants.registry import forget_cached
@@ -120,6 +122,12 @@ def _load_schedules(app: Flask, tenant: DemoTenant, owner: UUID) -> None:
         db.session.remove()
 
 
+def _calendar(place: str) -> UUID:
+    """Return the tenant's calendar of a place's public holidays; made if it is missing."""
+    known = db.session.scalar(sa.select(HolidayCalendar.id).where(HolidayCalendar.place == place))
+    return known or calendars.create(calendars.CalendarDraft(name=name_of(place), place=place)).id
+
+
 def _load_schedule(schedule: DemoSchedule, zone: str) -> None:
     made = schedules.create(
         schedules.ScheduleDraft(
@@ -130,6 +138,7 @@ def _load_schedule(schedule: DemoSchedule, zone: str) -> None:
             crons=[schedule.cron] if schedule.cron else [],
             every_seconds=int(schedule.every.total_seconds()) if schedule.every else None,
             once_local=_at_ten(schedule.days_ahead, zone) if schedule.days_ahead else None,
+            holiday_calendars=[_calendar(schedule.holidays)] if schedule.holidays else [],
         )
     )
     if schedule.paused_reason:

@@ -26,6 +26,7 @@ class DemoPerson:
 class DemoSchedule:
     """A schedule; exactly one of `cron`, `every` and `days_ahead` (once, at ten) says when it fires.
 
+    It does not fire on the public holidays of the place `holidays`, like "GB-ENG", for which there is a calendar.
     `past` are the states of its earlier runs, oldest first; `takes` is how long one took.
     """
 
@@ -35,6 +36,7 @@ class DemoSchedule:
     cron: str = ""
     every: timedelta | None = None
     days_ahead: int = 0
+    holidays: str = ""
     paused_reason: str = ""
     past: tuple[str, ...] = ()
     takes: timedelta = timedelta(seconds=16)
@@ -90,6 +92,7 @@ ACME = DemoTenant(
                 "Here is what **today** brings: three deliveries before noon, and the stocktaking at four.",
             ),
             cron="0 9 * * 1-5",
+            holidays="GB-ENG",
             past=WELL * 8,
             takes=timedelta(seconds=1),
         ),
