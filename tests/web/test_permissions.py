@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from uuid import UUID
 
@@ -19,7 +20,7 @@ from dashboard.core.orm import Base, system_scope
 from dashboard.core.tenancy import Tenant
 from dashboard.emails.models import Delivery
 from dashboard.runs.models import BulkAction
-from dashboard.schedules.models import Backfill
+from dashboard.schedules.models import Backfill, Blackout, HolidayCalendar
 from tests.factories.people import People
 from tests.factories.runs import make_run
 from tests.factories.schedules import make_schedule
@@ -58,7 +59,9 @@ def foreign(app: Dashboard, globex: Tenant, people: People) -> dict[str, UUID]:
         )
         bulk = BulkAction(tenant_id=globex.id, action="retry", filter={"states": ["failed"]}, estimate=1)
         delivery = Delivery(tenant_id=globex.id, run_id=run.id, address="a@b.test", state="uncertain")
-        session.add_all([invitation, backfill, bulk, delivery])
+        calendar = HolidayCalendar(tenant_id=globex.id, name="Company days", days=["2030-12-24"])
+        blackout = Blackout(tenant_id=globex.id, name="Move", start_at=now, end_at=now + timedelta(days=1))
+        session.add_all([invitation, backfill, bulk, delivery, calendar, blackout])
         session.flush()
     return {
         "run_id": run.id,
@@ -66,6 +69,8 @@ def foreign(app: Dashboard, globex: Tenant, people: People) -> dict[str, UUID]:
         "schedule_id": schedule.id,
         "backfill_id": backfill.id,
         "bulk_id": bulk.id,
+        "calendar_id": calendar.id,
+        "blackout_id": blackout.id,
         "user_id": people.mallory,
         "session_id": session_id,
         "invitation_id": invitation.id,
