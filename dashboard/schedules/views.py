@@ -179,7 +179,7 @@ def stop_backfill(schedule_id: UUID, backfill_id: UUID) -> ResponseReturnValue:
 @bp.get("/<uuid:schedule_id>/pauses/new")
 @requires(Action.PAUSE_SCHEDULE)
 def new_pause(schedule_id: UUID) -> ResponseReturnValue:
-    """Ask why and until when it is to pause; scripts open the same form in a dialog."""
+    """Ask why and until when it is to pause."""
     return _pause_page(actions.get(schedule_id) or abort(404))
 
 

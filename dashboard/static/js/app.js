@@ -107,7 +107,7 @@
 
   // Clicks and changes, by data attribute.
   const clicks = {
-    open: ({ dataset }, event) => document.getElementById(dataset.open)?.showModal(event.preventDefault()), // A link has the same on a page.
+    open: (element) => document.getElementById(element.dataset.open)?.showModal(),
     close: (element) => element.closest("dialog").close(),
     dismiss: (element) => element.closest(".flash").remove(),
     copy: async (element) => {
@@ -119,7 +119,7 @@
   };
   on("click", (event) => {
     const element = event.target.closest("[data-open], [data-close], [data-dismiss], [data-copy]");
-    for (const name of Object.keys(element?.dataset ?? {})) clicks[name]?.(element, event);
+    for (const name of Object.keys(element?.dataset ?? {})) clicks[name]?.(element);
   });
   on("change", ({ target }) => {
     const { checkAll, submit, shortcuts } = target.dataset;
