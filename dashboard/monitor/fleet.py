@@ -23,6 +23,8 @@ Presence = Literal["online", "late", "offline"]
 WINDOW = timedelta(hours=1)
 STEP = timedelta(minutes=5)
 STEPS = WINDOW // STEP
+TOLERATED_SKEW_MS = 500
+
 REMEMBERED = timedelta(hours=1)
 """How long a process that was lost is still shown."""
 
@@ -32,7 +34,11 @@ REACH = timedelta(days=2)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FleetProcess:
-    """A worker or beat as its own reports tell; `slots` is what a worker can do at once."""
+    """A worker or beat as its own reports tell; `slots` is what a worker can do at once.
+
+    `tick_ms` is how long beat's last look for due schedules took, `skew_ms` how far the machine's clock is ahead of the
+    database's; None until it is known.
+    """
 
     kind: str
     name: str
@@ -43,6 +49,13 @@ class FleetProcess:
     started_at: datetime
     seen_at: datetime
     tzdata: str
+    tick_ms: float | None = None
+    skew_ms: float | None = None
+
+    @property
+    def is_off(self) -> bool:
+        """Whether the machine's clock is so far off that somebody should set it."""
+        return self.skew_ms is not None and abs(self.skew_ms) > TOLERATED_SKEW_MS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,6 +99,8 @@ def _process(row: Process, now: datetime) -> FleetProcess:
         started_at=row.started_at,
         seen_at=row.seen_at,
         tzdata=row.tzdata,
+        tick_ms=row.tick_ms,
+        skew_ms=row.skew_ms,
     )
 
 
@@ -123,13 +138,20 @@ class TenantFleet:
         return [process for process in self.processes if process.kind == "worker"]
 
     @property
+    def beats(self) -> list[FleetProcess]:
+        return [process for process in self.processes if process.kind == "beat"]
+
+    @property
     def slots(self) -> int:
         return sum(process.slots for process in self.workers if process.presence != "offline")
 
     @property
     def tag(self) -> str:
         """Changes whenever something here does that no run of the tenant's explains."""
-        present = [(process.name, process.presence, process.slots) for process in self.processes]
+        present = [
+            (process.name, process.presence, process.slots, round(process.tick_ms or 0), process.is_off)
+            for process in self.processes
+        ]
         return f"{zlib.crc32(repr((present, self.steps[0])).encode()):x}"
 
 

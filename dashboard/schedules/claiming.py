@@ -188,8 +188,9 @@ SELECT {_FIELDS} FROM schedule AS due WHERE {ENABLED} AND tenant_id = :tenant_id
 _OF_TENANT_LOCKED = sa.text(f"{_OF_TENANT.text} FOR NO KEY UPDATE")
 _OUTDATED = sa.text(f"""
 SELECT {_FIELDS} FROM schedule AS due
-WHERE {ENABLED} AND kind <> 'interval' AND tz_version < :tzdata AND id > :after ORDER BY id LIMIT :batch
-FOR NO KEY UPDATE SKIP LOCKED
+WHERE {ENABLED} AND kind <> 'interval' AND id > :after
+    AND CAST(string_to_array(tz_version, '.') AS int[]) < CAST(string_to_array(:tzdata, '.') AS int[])
+ORDER BY id LIMIT :batch FOR NO KEY UPDATE SKIP LOCKED
 """)
 _TENANTS = sa.text("""
 SELECT tenant.id, tenant.suspended_at IS NOT NULL, setting.value #>> '{}', (

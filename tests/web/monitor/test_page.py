@@ -98,6 +98,18 @@ def test_a_worker_that_falls_silent_is_late_and_then_offline(
     assert re.search(rf"{state} .*worker@station-1", page)
 
 
+def test_schedulers_tell_how_long_they_look_and_whether_their_clock_is_right(app: Dashboard, acme: Tenant) -> None:
+    make_process(app, "beat", name="beat@one", tick_ms=3.4, skew_ms=12, tzdata="2026.2")
+    make_process(app, "beat", name="beat@two", tick_ms=5000, skew_ms=-1800)
+    page = words(member(app, acme, "viewer").get("/monitor").text)
+    assert "beat@one 3 ms right 2026.2" in page
+    assert "beat@two 5000 ms off by -1.8 s: set it" in page
+
+
+def test_without_a_scheduler_the_fleet_says_what_to_start(app: Dashboard, acme: Tenant) -> None:
+    assert "No scheduler is alive" in member(app, acme, "viewer").get("/monitor").text
+
+
 def test_the_panel_is_what_the_page_holds_and_a_quiet_tick_is_304(app: Dashboard, acme: Tenant) -> None:
     browser = member(app, acme, "viewer")
     make_process(app)

@@ -134,6 +134,16 @@ def test_new_rules_of_time_zones_move_the_next_fire_once_with_an_audit_line(app:
     assert audited(app, "schedule.follow_tzdata") == [{"tzdata": tzdata_version(), "moved": 1}]
 
 
+@pytest.mark.parametrize(("stored_by", "ours", "follows"), [("2026.9", "2026.10", True), ("2026.10", "2026.9", False)])
+def test_the_tenth_release_of_a_year_is_newer_than_the_ninth(
+    app: Dashboard, globex: Tenant, monkeypatch: pytest.MonkeyPatch, stored_by: str, ours: str, follows: bool
+) -> None:
+    monkeypatch.setattr("dashboard.schedules.rezoning.tzdata_version", lambda: ours)
+    schedule = make_daily(app, globex, "Asia/Tokyo", tz_version=stored_by)
+    follow(app)
+    assert stored(app, schedule).tz_version == (ours if follows else stored_by)
+
+
 def test_intervals_and_what_the_same_rules_gave_stay_as_they_are(app: Dashboard, globex: Tenant) -> None:
     interval = make_schedule(app, globex, tz_version="2020.1")
     known = make_daily(app, globex, "Asia/Tokyo", tz_version=tzdata_version(), next_at=datetime(2030, 1, 1, tzinfo=UTC))
