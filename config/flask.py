@@ -48,6 +48,7 @@ def _engine_options(settings: Settings) -> dict[str, Any]:
         "max_overflow": settings.database_pool_size,
         "pool_timeout": CONNECT_TIMEOUT_SECONDS,
         "pool_use_lifo": True,  # the connection that worked last has its statements prepared
+        "hide_parameters": True,  # errors are logged, and what people confided is not
         "pool_events": [(pooling.check, "checkout")],  # a database that restarted is met by a new one, not by an error
         "connect_args": {
             "connect_timeout": CONNECT_TIMEOUT_SECONDS,

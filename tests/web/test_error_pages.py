@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
+import sqlalchemy as sa
 
 from config.settings import Settings
 from dashboard.accounts.access import public
@@ -21,6 +22,8 @@ CANARY = "canary-of-the-inside"
 
 def boom(kind: str) -> str:
     """Fail as a view may fail."""
+    if kind == "query":
+        db.session.execute(sa.text("SELECT 1 / (length(:typed) - length(:typed))"), {"typed": CANARY})
     failures = {
         "bug": RuntimeError(CANARY),
         "refused": Refused("The run has ended already."),
@@ -98,3 +101,12 @@ def test_a_form_sent_while_the_database_is_away_is_told_so_too(cut_off: Dashboar
 
 def test_a_host_is_not_called_unknown_while_the_database_is_away(cut_off: Dashboard) -> None:
     assert cut_off.test_client().get("/", base_url="https://jobs.acme.test").status_code == 503
+
+
+def test_what_a_failed_query_was_about_is_not_logged(
+    failing: Dashboard, acme: Tenant, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert visit(failing, acme).get("/boom/query").status_code == 500
+    logged = capfd.readouterr().err
+    assert "division by zero" in logged
+    assert CANARY not in logged
