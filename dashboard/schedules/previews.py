@@ -5,18 +5,21 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from itertools import pairwise
+from itertools import islice, pairwise
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
 from dashboard.core.clock import utc_now
 from dashboard.core.formats import duration, short_day, zone_label
+from dashboard.schedules.blackouts import window_at, windows_between
+from dashboard.schedules.calendars import HOLIDAY
 from dashboard.schedules.crowding import others_at, with_spread_minutes
 from dashboard.schedules.durations import nearly_longest
 from dashboard.schedules.notes import ClockChange
-from dashboard.schedules.recurrence import Fire, Recurrence, clock_changes, jittered
+from dashboard.schedules.recurrence import Fire, Recurrence, Skip, clock_changes, jittered
 
 FIRES = 10
+YEAR, SECOND = timedelta(days=366), timedelta(seconds=1)
 CHANGES = 2
 CROWD = 10
 """So many other fires in the same minute are worth a warning."""
@@ -38,7 +41,7 @@ MEETING = {
 class ForeseenFire:
     """A fire that lies ahead: its nominal instant `at` (UTC), on the schedule's clock, and on the viewer's if known.
 
-    `starts_at` is later than `at` by the schedule's jitter.
+    `starts_at` is later than `at` by the schedule's jitter. One that `is_skipped` will not run; its notes say why.
     """
 
     at: datetime
@@ -46,6 +49,7 @@ class ForeseenFire:
     own: datetime | None
     starts_at: datetime
     notes: Sequence[str]
+    is_skipped: bool = False
 
     @property
     def day(self) -> str:
@@ -74,7 +78,8 @@ class ForeseenFire:
 class Preview:
     """What a rule means: in words, its next fires, and the next changes of the clock.
 
-    `zone` is the name of the schedule's zone, `own_zone` of the viewer's, empty if it is not known.
+    `left_out` are the fires among these that holidays, skipped dates and blackouts swallow. `zone` is the name of the
+    schedule's zone, `own_zone` of the viewer's, empty if it is not known.
     """
 
     words: str
@@ -83,6 +88,12 @@ class Preview:
     changes: Sequence[ClockChange]
     zone: str
     own_zone: str
+    left_out: Sequence[ForeseenFire] = ()
+
+    @property
+    def lines(self) -> Sequence[ForeseenFire]:
+        """The next fires and what is left out between them, in order."""
+        return sorted([*self.fires, *self.left_out], key=lambda fire: fire.at)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,12 +123,20 @@ def foresee(rule: Recurrence, wanted: Wanted, own_zone: ZoneInfo | None, *, long
     now = utc_now()
     count = FIRES if wanted.runs_left is None else min(FIRES, wanted.runs_left)
     fires = rule.preview(now, count + 1) if count else []
+    foreseen = [
+        _foreseen(fire, before, following, wanted, own_zone, longest)
+        for before, fire, following in zip([None, *fires], fires[:count], [*fires[1:], None], strict=False)
+    ]
+    end = foreseen[-1].at if foreseen else now + YEAR
+    windows = windows_between(now, end + SECOND)
+    swallowed = {fire.at: window for fire in foreseen if (window := window_at(windows, fire.at))}
     return Preview(
         words=rule.explain(),
         crons=rule.crons if rule.kind == "cron" else (),
-        fires=[
-            _foreseen(fire, before, following, wanted, own_zone, longest)
-            for before, fire, following in zip([None, *fires], fires[:count], [*fires[1:], None], strict=False)
+        fires=[fire for fire in foreseen if fire.at not in swallowed],
+        left_out=[
+            *(_skipped(at, f"blackout: {window.name}", rule, own_zone) for at, window in swallowed.items()),
+            *(_skipped(skip.at, _why(skip), rule, own_zone) for skip in islice(rule.left_out(now, end), FIRES)),
         ],
         changes=clock_changes(rule.timezone, now, CHANGES),
         zone=rule.timezone,
@@ -160,6 +179,21 @@ def _foreseen(
         starts_at=jittered(str(wanted.schedule_id), fire.at, wanted.jitter, next_at),
         notes=_notes(fire, before, longest),
     )
+
+
+def _skipped(at: datetime, why: str, rule: Recurrence, own_zone: ZoneInfo | None) -> ForeseenFire:
+    return ForeseenFire(
+        at=at,
+        local=at.astimezone(ZoneInfo(rule.timezone)),
+        own=at.astimezone(own_zone) if own_zone else None,
+        starts_at=at,
+        notes=[f"{why}: skipped"],
+        is_skipped=True,
+    )
+
+
+def _why(skip: Skip) -> str:
+    return f"holiday: {skip.note}" if skip.reason == HOLIDAY else "skipped date"
 
 
 def _notes(fire: Fire, before: Fire | None, longest: float | None) -> list[str]:

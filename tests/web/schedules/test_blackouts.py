@@ -224,3 +224,12 @@ def test_a_viewer_sees_blackouts_and_changes_none(app: Dashboard, viewer: Browse
     assert "Migration" in page
     assert "New blackout" not in page
     assert viewer.get("/calendar/blackouts/new").status_code == 403
+
+
+def test_the_next_fires_of_a_schedule_tell_what_a_blackout_swallows(
+    app: Dashboard, operator: Browser, acme: Tenant
+) -> None:
+    schedule = make_schedule(app, acme, kind="cron", crons=["30 12 * * *"], every_seconds=None)
+    black_out(app, acme, TOMORROW + 12 * HOUR, TOMORROW + 13 * HOUR)
+    page = operator.get(f"/schedules/{schedule.id}").text
+    assert page.count("blackout: Migration: skipped") == 1

@@ -278,3 +278,11 @@ def test_a_batch_with_thousands_of_days_off_asks_a_country_once_a_year(
         daily(app, acme, "DE-HH", name=f"S{number}", next_at=moment, cursor=moment - DAY)
     assert planned(app, at=moment).runs == 50
     assert len(asked) <= 2
+
+
+def test_the_preview_shows_what_holidays_leave_out(app: Dashboard, operator: Browser, acme: Tenant) -> None:
+    calendar = make_calendar(app, acme, f"{TODAY + 3 * DAY} Stocktaking")
+    typed = schedule_form(holiday_calendars=str(calendar))
+    page = operator.post("/schedules/previews", data=typed, headers={"HX-Request": "true"}).text
+    assert "holiday: Stocktaking: skipped" in page
+    assert page.count("<tr><td><time") == 10
