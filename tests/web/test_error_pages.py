@@ -104,9 +104,9 @@ def test_a_host_is_not_called_unknown_while_the_database_is_away(cut_off: Dashbo
 
 
 def test_what_a_failed_query_was_about_is_not_logged(
-    failing: Dashboard, acme: Tenant, capfd: pytest.CaptureFixture[str]
+    capsys: pytest.CaptureFixture[str], failing: Dashboard, acme: Tenant
 ) -> None:
     assert visit(failing, acme).get("/boom/query").status_code == 500
-    logged = capfd.readouterr().err
+    logged = capsys.readouterr().err
     assert "division by zero" in logged
     assert CANARY not in logged
