@@ -23,6 +23,12 @@ def expressions(value: object) -> tuple[str, ...]:
     return tuple(_text("crons", each, "Give cron expressions as text.") for each in found)
 
 
+def lines(value: object) -> tuple[str, ...]:
+    """Lines of holiday calendars: any iterable of them, or None."""
+    words = "Give the lines of holiday calendars as texts, like DE-BY or 2026-12-24."
+    return tuple(_text("days_off", each, words) for each in _items("days_off", value, words))
+
+
 def zone_name(value: object) -> str:
     """The name of a time zone: the name itself, a ZoneInfo, or datetime.UTC."""
     name = value.key if isinstance(value, ZoneInfo) else str(value) if isinstance(value, tzinfo) else value

@@ -170,7 +170,7 @@ class Recurrence:
             skip_dates=given.dates("skip_dates", self.skip_dates),
             extra_dates=given.dates("extra_dates", self.extra_dates),
             spread_key=str(self.spread_key),
-            days_off=tuple(map(str, self.days_off)),
+            days_off=given.lines(self.days_off),
         )
         zone = timeline(self.timezone)
         added = _days("extra_dates", self.extra_dates)

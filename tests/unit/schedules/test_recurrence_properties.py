@@ -312,7 +312,7 @@ anything = st.one_of(
     oddities, st.lists(oddities, max_size=3), st.dictionaries(st.text(max_size=3), oddities, max_size=2)
 )
 FIELDS = ("crons", "every", "anchor", "once_local", "timezone", "start_at", "end_at", "skip_dates", "extra_dates",
-    "spread_key", "dst_gap", "dst_overlap")  # fmt: skip
+    "spread_key", "days_off", "dst_gap", "dst_overlap")  # fmt: skip
 
 
 @examples(500)
