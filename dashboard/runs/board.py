@@ -222,7 +222,8 @@ def panel_version() -> str:
 class RunPage:
     """One run with its timeline, its log, its files, the run that started it and those that it started.
 
-    `holder` is the run that holds the key for which this one waits, `hold` what else it waits for. Of `children` there may be one more than is shown.
+    `holder` is the run that holds the key for which this one waits, `hold` what else it waits for. Of `children` there
+    may be one more than is shown.
     """
 
     run: Run

@@ -151,7 +151,7 @@ def admit(session: Session, *, lease: timedelta, pace: Pace) -> list[Admitted]:
 
     A worker counts as long as its heartbeat is younger than `lease`.
     """
-    if not session.execute(_TAKE_TURN, {"key": ADMISSION_LOCK}).first():
+    if not session.execute(TAKE_TURN, {"key": ADMISSION_LOCK}).first():
         return []
     look = look_at(session, lease)
     pace.observe(look.admitted_ever, sum(look.held.values()))
@@ -169,7 +169,7 @@ def admit(session: Session, *, lease: timedelta, pace: Pace) -> list[Admitted]:
 # policies of row-level security to leave almost no row, must be kept from sorting all tenants to find the first few.
 # Nothing is lost with the last of these transactions in a power cut: their messages find no run that is admitted, or
 # the same fence again, and only one of two messages can claim it. So the disk need not be waited for.
-_TAKE_TURN = sa.text("""
+TAKE_TURN = sa.text("""
 SELECT pg_advisory_xact_lock(:key), set_config('synchronous_commit', 'off', true),
     set_config('plan_cache_mode', 'force_generic_plan', true), set_config('enable_sort', 'off', true)
 WHERE EXISTS (SELECT FROM tenant_load WHERE ready > 0)
@@ -219,21 +219,30 @@ def backlogs(session: Session, window: Window, now: datetime) -> list[Backlog]:
     They are found by jumps through indexes, however many tenants and runs wait. (Of runs that share a key one is
     enough, so they may keep others out of sight until it is admitted.)
     """
+    tenants: defaultdict[UUID, list[sa.Row[Any]]] = defaultdict(list)
+    for row in session.execute(NEAREST, limits_of(window, now)):
+        tenants[row.tenant_id].append(row)
+    return [_backlog(rows) for rows in tenants.values()]
+
+
+def limits_of(window: Window, now: datetime) -> dict[str, Any]:
+    """Return the parameters of NEAREST: each queue and lane with room, and what bounds all of them."""
     doors = [
         (queue, is_bulk, min(room, window.bulk if is_bulk else room, window.free))
         for queue, room in zip(window.queues, window.rooms, strict=True)
         for is_bulk in (False, True)
     ]
-    open_doors = [door for door in doors if door[2] > 0]
-    if not open_doors:
-        return []
-    queues, lanes, rooms = zip(*open_doors, strict=True)
-    values = {"queues": list(queues), "lanes": list(lanes), "rooms": list(rooms)}
-    limits = {"free": window.free, "share": window.share, "most": window.most, "few": FEW_TENANTS, "now": now}
-    tenants: defaultdict[UUID, list[sa.Row[Any]]] = defaultdict(list)
-    for row in session.execute(NEAREST, {**values, **limits}):
-        tenants[row.tenant_id].append(row)
-    return [_backlog(rows) for rows in tenants.values()]
+    ajar = [door for door in doors if door[2] > 0]
+    return {
+        "queues": [queue for queue, _, _ in ajar],
+        "lanes": [is_bulk for _, is_bulk, _ in ajar],
+        "rooms": [room for _, _, room in ajar],
+        "free": window.free,
+        "share": window.share,
+        "most": window.most,
+        "few": FEW_TENANTS,
+        "now": now,
+    }
 
 
 def _backlog(rows: Sequence[sa.Row[Any]]) -> Backlog:
@@ -336,13 +345,13 @@ def _carry_out(session: Session, chosen: Sequence[Pick], lease: timedelta) -> li
     if not chosen:
         return []
     rows = session.execute(
-        _ADMIT, {"ids": [each.run.id for each in chosen], "tags": [each.tag for each in chosen], "lease": lease}
+        ADMIT, {"ids": [each.run.id for each in chosen], "tags": [each.tag for each in chosen], "lease": lease}
     )
     return [Admitted(**row) for row in rows.mappings()]
 
 
 # A run that another transaction holds (somebody cancels it right now) is left for the next look.
-_ADMIT = sa.text(f"""
+ADMIT = sa.text(f"""
 WITH pick AS (
     SELECT * FROM unnest(CAST(:ids AS uuid[]), CAST(:tags AS float8[])) WITH ORDINALITY AS pick(id, tag, place)),
 caught AS (

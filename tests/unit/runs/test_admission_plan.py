@@ -1,0 +1,106 @@
+"""However many tenants and runs wait, an admission touches a few rows: a million of them are the proof."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+from sqlalchemy.orm import Session
+
+from config.settings import Settings
+from dashboard.app import Dashboard
+from dashboard.core.clock import database_now
+from dashboard.core.orm import system_scope
+from dashboard.runs import dispatcher
+from dashboard.runs.dispatcher import Pace
+from dashboard.runs.fairness import Window, pick
+from tests.application import migrated
+from tests.factories.backlog import pile_up
+from tests.factories.ledger import make_worker
+from tests.servers import PostgresAddress
+
+pytestmark = pytest.mark.xdist_group("a million runs")
+
+TENANTS, EACH = 1000, 1000
+WINDOW = Window(queues=("bulk", "default", "email"), rooms=(10, 10, 10), free=10, bulk=9, share=5, most=9)
+LEASE = timedelta(seconds=30)
+
+
+@pytest.fixture(scope="module")
+def crowded(postgres: PostgresAddress, database: str, environment: dict[str, str]) -> Iterator[Dashboard]:
+    """The application on a database of its own, in which a thousand tenants have a thousand ready runs each."""
+    name = f"{database}_crowded"
+    postgres.create_database(name)
+    roles = {"DATABASE_URL": "app", "SYSTEM_DATABASE_URL": "system", "OWNER_DATABASE_URL": "owner"}
+    urls = {variable: postgres.url(role, name) for variable, role in roles.items()}
+    engine = sa.create_engine(postgres.url("admin", name).replace("postgresql://", "postgresql+psycopg://"))
+    with migrated(Settings.from_env({**environment, **urls})) as app:
+        with engine.connect() as connection:
+            pile_up(connection, TENANTS, EACH)
+        make_worker(app, WINDOW.free)
+        yield app
+    engine.dispose()
+    postgres.drop_database(name)
+
+
+def nodes(plan: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    yield plan
+    for child in plan.get("Plans", []):
+        yield from nodes(child)
+
+
+def scans(session: Session, statement: sa.TextClause, values: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """Return how the statement came to the rows of each table, as the dispatcher has it planned."""
+    explained = sa.text(f"EXPLAIN (ANALYZE, FORMAT JSON) {statement.text}")
+    ((found,),) = (session.execute(explained, values).scalar_one(),)
+    return [node for node in nodes(found["Plan"]) if "Relation Name" in node]
+
+
+def touched(scans: list[Mapping[str, Any]], table: str) -> int:
+    """Return how many rows of the table were looked at."""
+    return sum(
+        int((scan["Actual Rows"] + scan.get("Rows Removed by Filter", 0)) * scan["Actual Loops"])
+        for scan in scans
+        if scan["Relation Name"] == table and scan["Node Type"].endswith("Scan")
+    )
+
+
+@pytest.mark.parametrize("bulk", [9, 0], ids=["with room for bulk", "with room for interactive runs only"])
+def test_choosing_among_a_million_ready_runs_touches_a_few_rows_through_indexes(crowded: Dashboard, bulk: int) -> None:
+    with crowded.app_context(), system_scope("test") as session:
+        session.execute(dispatcher.TAKE_TURN, {"key": dispatcher.ADMISSION_LOCK})
+        values = dispatcher.limits_of(replace(WINDOW, bulk=bulk), database_now(session))
+        found = scans(session, dispatcher.NEAREST, values)
+    assert {scan["Node Type"] for scan in found} <= {"Index Scan", "Index Only Scan"}
+    assert {scan["Index Name"] for scan in found if scan["Relation Name"] == "run"} <= {
+        "ix_run_ready",
+        "ix_run_lease",
+        "uq_run_concurrency_key",
+    }
+    assert touched(found, "run") < 200
+    assert touched(found, "tenant_load") < 100
+    assert touched(found, "tenant") < 100
+
+
+def test_admitting_touches_the_chosen_rows_and_their_tenants(crowded: Dashboard) -> None:
+    with crowded.app_context(), system_scope("test") as session:
+        session.execute(dispatcher.TAKE_TURN, {"key": dispatcher.ADMISSION_LOCK})
+        now = database_now(session)
+        chosen = pick(dispatcher.backlogs(session, WINDOW, now), WINDOW, now)
+        values = {"ids": [each.run.id for each in chosen], "tags": [each.tag for each in chosen], "lease": LEASE}
+        found = scans(session, dispatcher.ADMIT, values)
+        session.rollback()
+    assert len(chosen) == WINDOW.bulk
+    assert touched(found, "run") < 50
+    assert touched(found, "tenant_load") < 50
+
+
+def test_a_thousand_tenants_get_their_turns(crowded: Dashboard) -> None:
+    with crowded.app_context(), system_scope("test") as session:
+        turns = [run.tenant_id for _ in range(3) for run in dispatcher.admit(session, lease=LEASE, pace=Pace())]
+        session.rollback()
+    assert len(turns) == len(set(turns)) == WINDOW.bulk
