@@ -6,20 +6,46 @@ The web process only sends; `worker.context` adds the two roads in.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cached_property
 from typing import Any
 
 from celery import Celery, Task
 from celery._state import get_current_task
-from flask import Flask
+from celery.result import AsyncResult, GroupResult
+from flask import Flask, has_request_context, request
 
 from config.celery import celery_config
 from config.settings import Settings
 from dashboard.core.carriage import HEADER, header_key, pack
-from dashboard.core.errors import NoTenant
+from dashboard.core.errors import NoTenant, StationmasterError
+from dashboard.core.mounting import TASK
 from dashboard.core.tenancy import current_binding
 
 CELERY_OWN = frozenset({"celery.backend_cleanup", "celery.chord_unlock"})
 """Celery's own housekeeping needs no tenant; its other tasks (map, starmap, chunks …) run tenants' code."""
+
+
+class WouldBlock(StationmasterError):
+    """A page must not wait for a task. Ask `ready()`, or let the page look again."""
+
+
+class _PromptMixin:
+    """A result that a request cannot wait for: what is there is returned, for anything else WouldBlock is raised."""
+
+    def get(self, *args: Any, **options: Any) -> Any:
+        """Return what the task returned. In a request, raises WouldBlock if that is not there yet."""
+        result: Any = super()
+        if has_request_context() and TASK not in request.environ and not result.ready():
+            raise WouldBlock
+        return result.get(*args, **options)
+
+
+class PromptResult(_PromptMixin, AsyncResult[Any]):
+    """One task's."""
+
+
+class PromptResults(_PromptMixin, GroupResult):
+    """Several tasks'."""
 
 
 class SendingTask(Task[Any, Any]):
@@ -35,6 +61,14 @@ class SendingCelery(Celery):
     """A Celery app that writes the context header on every message, and refuses to send one without a tenant."""
 
     task_cls = SendingTask  # type: ignore[assignment]
+
+    @cached_property
+    def AsyncResult(self) -> Any:  # noqa: N802 - Celery's name
+        return self.subclass_with_self(PromptResult, name="AsyncResult")
+
+    @cached_property
+    def GroupResult(self) -> Any:  # noqa: N802 - Celery's name
+        return self.subclass_with_self(PromptResults, name="GroupResult")
 
     def __init__(self, settings: Settings, **options: Any) -> None:
         super().__init__("stationmaster", set_as_current=False, **options)

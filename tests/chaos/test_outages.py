@@ -7,10 +7,13 @@ from uuid import UUID
 import pytest
 import redis
 
-from dashboard.core.tenancy import Tenant
+from config.settings import Settings
+from dashboard.core.sending import SendingCelery
+from dashboard.core.tenancy import Binding, Tenant, bound
 from tests.chaos.site import Site
 from tests.factories.ledger import enqueue_runs, load_of, run_of, states_of, timeline_of
 from tests.processes import RunningProcess, wait_until
+from tests.worker.conftest import closing
 from tests.worker.ledger_probes import AGAIN, effects_of, job, starts_of, until, until_started
 
 pytestmark = pytest.mark.xdist_group("chaos")
@@ -52,6 +55,22 @@ def test_postgres_goes_and_comes_back_under_running_jobs(site: Site, violently: 
     assert effects_of(site.app, long) == 1
     assert until(site.app, loses_its_work, "failed", beat, worker).error_type == "OperationalError"
     assert_nothing_is_held(site, tenant)
+
+
+def test_a_task_whose_tenant_cannot_be_looked_up_fails_and_the_worker_goes_on(site: Site) -> None:
+    """The tenants' store is down, and this process has never heard of the tenant: nobody guesses."""
+    tenant = site.tenant("acme")
+    worker = site.start_worker(more_plugins=("tests.worker.tasks_for_tests",))
+    celery = SendingCelery(Settings.from_env(site.environment))
+    with closing(celery), bound(Binding.of(tenant)):
+        site.postgres.stop()
+        failed = celery.send_task("probe.report", ignore_result=False)
+        wait_until(failed.ready, 40.0, worker.output)
+        site.postgres.start()
+        assert failed.state == "FAILURE", worker.output()
+        assert "OperationalError" in repr(failed.result)
+        seen = celery.send_task("probe.report", ignore_result=False).get(timeout=20)
+    assert seen["tenant"] == tenant.slug
 
 
 def test_valkey_is_killed_and_forgets_everything(site: Site) -> None:

@@ -21,12 +21,13 @@ from dashboard.core.carriage import HEADER, header_key, pack
 from dashboard.core.errors import NoTenant
 from dashboard.core.orm import system_scope
 from dashboard.core.tenancy import Binding, Root, Tenant, bound
+from dashboard.tenants.actions import set_option
 from dashboard.tenants.models import TenantRecord, TenantRoot
 from tests.processes import RunningProcess, wait_until, worker_process
 from tests.worker import tasks_for_tests as probe
 from tests.worker.expectations import PLUGIN, SECONDS, Notes, got, of_tenant
 
-POOLS = ("prefork", "threads")
+POOLS = ("prefork", "threads", "gevent", "solo")
 NOBODY = Tenant(
     id=UUID(int=1),
     slug="nobody",
@@ -128,6 +129,43 @@ def test_a_root_that_is_no_longer_verified_becomes_the_canonical_one(
         session.execute(sa.update(TenantRoot).where(TenantRoot.id == alias.id).values(verified_at=None))
     with bound(Binding.of(acme, alias.id)):
         assert of_tenant(got(probe.report.delay()), acme)
+
+
+def test_a_root_that_moved_meanwhile_is_linked_to_where_it_is_now(
+    app: Dashboard, worker: RunningProcess, celery: Celery, globex: Tenant
+) -> None:
+    """The domain changed between the click and the run."""
+    with app.app_context(), system_scope("test") as session:
+        session.execute(
+            sa.update(TenantRoot)
+            .where(TenantRoot.id == globex.roots[0].id)
+            .values(scheme="https", host="jobs.globex.test", port=None, prefix="")
+        )
+    with bound(Binding.of(globex)):
+        seen = got(probe.report.delay())
+    assert (seen["root"], seen["path"]) == ("https://jobs.globex.test/", f"/runs/{probe.PAGE}")
+    assert seen["link"] == f"https://jobs.globex.test/runs/{probe.PAGE}"
+
+
+def test_a_root_that_was_removed_becomes_the_canonical_one(
+    app: Dashboard, worker: RunningProcess, celery: Celery, acme: Tenant
+) -> None:
+    alias = acme.roots[1]
+    with app.app_context(), system_scope("test") as session:
+        session.execute(sa.delete(TenantRoot).where(TenantRoot.id == alias.id))
+    with bound(Binding.of(acme, alias.id)):
+        assert of_tenant(got(probe.report.delay()), acme)
+
+
+def test_a_setting_that_changed_meanwhile_counts_as_it_is_now(
+    app: Dashboard, worker: RunningProcess, celery: Celery, acme: Tenant
+) -> None:
+    with app.app_context(), system_scope("test") as session:
+        set_option(session, acme.id, "MAIL_SENDER", "new@acme.test")
+        set_option(session, acme.id, "TIMEZONE", "Asia/Tokyo")
+    with bound(Binding.of(acme)):
+        seen = got(probe.report.delay())
+    assert (seen["sender"], seen["timezone"]) == ("new@acme.test", "Asia/Tokyo")
 
 
 def test_a_refused_message_starts_nothing(

@@ -10,7 +10,9 @@ from typing import Any
 
 import pytest
 import redis
-from celery import Celery, chain, chord
+import structlog
+from celery import Celery, chain, chord, group
+from celery import current_app as current_celery
 from flask import Flask, flash, g, get_flashed_messages, request, session
 from flask.typing import ResponseReturnValue
 
@@ -21,6 +23,7 @@ from dashboard.app import Dashboard, create_app
 from dashboard.core.carriage import HEADER, header_key, pack, unpack
 from dashboard.core.errors import NoTenant
 from dashboard.core.orm import db
+from dashboard.core.sending import WouldBlock
 from dashboard.core.tenancy import Actor, Binding, Tenant, bound, current_binding
 from dashboard.tenants.registry import forget_cached
 from tests.application import PLATFORM
@@ -28,8 +31,10 @@ from tests.factories import make_user
 from tests.processes import RunningProcess, worker_process
 from tests.signing_in import sign_in
 from tests.worker import tasks_for_tests as probe
-from tests.worker.expectations import PLUGIN, SECONDS, expected, got, of_tenant
+from tests.worker.expectations import PLUGIN, SECONDS, Notes, expected, got, of_tenant
 from worker.app import create_celery
+
+log = structlog.get_logger(__name__)
 
 SECRETS = {
     "cookie": "a-cookie-of-the-browser",
@@ -62,6 +67,37 @@ def send() -> ResponseReturnValue:
 
 
 @public
+def wait() -> ResponseReturnValue:
+    """Wait in vain for what no worker does, and for what is done already."""
+    sent = [
+        probe.report.apply_async(ignore_result=False),
+        group(probe.report.s(), probe.report.s()).apply_async(ignore_result=False),
+    ]
+    told = []
+    for result in sent:
+        try:
+            told.append(result.get())
+        except WouldBlock as error:
+            told.append(str(error))
+    return {"told": told}
+
+
+@public
+def fetch(task_id: str) -> ResponseReturnValue:
+    """Return what a task that is done has returned."""
+    return {"got": current_celery.AsyncResult(task_id).get()}
+
+
+@public
+def send_one() -> ResponseReturnValue:
+    """Send a task that logs and has a child, and tell who asked."""
+    log.info("web_said_something")
+    binding = current_binding()
+    assert binding is not None
+    return {"task": probe.write_log.delay().id, "request_id": str(binding.request_id)}
+
+
+@public
 def run_inside() -> ResponseReturnValue:
     """Run a task inside the request, and tell what it changed here."""
     g.mine, session["mine"], ours = "g", "session", id(db.session())
@@ -86,6 +122,9 @@ def probing_app(migrated_app: Dashboard, settings: Settings) -> Iterator[Dashboa
     app.add_url_rule("/look", view_func=look)
     app.add_url_rule("/send", view_func=send, methods=["POST"])
     app.add_url_rule("/run-inside", view_func=run_inside)
+    app.add_url_rule("/send-one", view_func=send_one)
+    app.add_url_rule("/wait", view_func=wait)
+    app.add_url_rule("/fetch/<task_id>", view_func=fetch)
     yield app
     with app.app_context():
         for engine in db.engines.values():
@@ -235,6 +274,39 @@ def test_beat_sends_for_a_schedule_with_a_header_made_from_a_binding(
     seen = got(results[0])
     assert of_tenant(seen, initech)
     assert seen["user"] == "Schedule"
+
+
+def test_a_page_never_waits_for_a_result(site: Dashboard, broker: redis.Redis, globex: Tenant) -> None:
+    told = site.test_client().get(f"{PLATFORM}/globex/wait").get_json()["told"]
+    assert told == ["A page must not wait for a task. Ask `ready()`, or let the page look again."] * 2
+    assert len(messages_in(broker)) == 3
+
+
+def test_a_page_gets_a_result_that_is_there(
+    site: Dashboard, worker: RunningProcess, celery: Any, globex: Tenant
+) -> None:
+    with bound(Binding.of(globex)):
+        sent = probe.echo.delay("int")
+    assert got(sent) == 7
+    assert site.test_client().get(f"{PLATFORM}/globex/fetch/{sent.id}").get_json() == {"got": 7}
+
+
+def test_the_request_id_is_one_from_the_click_over_the_message_to_the_log_and_the_child(
+    site: Dashboard,
+    worker: RunningProcess,
+    celery: Any,
+    notes: Notes,
+    globex: Tenant,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    told = site.test_client().get(f"{PLATFORM}/globex/send-one").get_json()
+    lines: list[Any] = [record.msg for record in caplog.records]
+    assert [line["request_id"] for line in lines if "web_said_something" in line["event"]] == [told["request_id"]]
+    worker.wait_for("probe_said_something")
+    in_worker = next(line for line in worker.output().splitlines() if "probe_said_something" in line)
+    assert f"request_id={told['request_id']}" in in_worker
+    assert f"task_id={told['task']}" in in_worker
+    assert notes("child", 1)[0]["request_id"] == told["request_id"]
 
 
 def test_an_explicit_header_goes_before_what_is_bound(
