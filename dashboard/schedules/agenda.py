@@ -22,8 +22,8 @@ from dashboard.schedules.recurrence import RecurrenceError
 from dashboard.schedules.single_fires import BY_HAND, decided_of, planned_by_hand
 from dashboard.schedules.timing import start_of
 
-OFTEN = 12
-"""A schedule that fires more often than this in a day is one line of that day, with its count."""
+OFTEN, OFTEN_SKIPPED = 12, 3
+"""A schedule that fires, or is skipped, more often than this in a day is one line of that day, with its count."""
 
 MOST_FIRES = 1500
 """Of one schedule in a span; one that fires every minute of a month is shown as frequent, not minute by minute."""
@@ -154,7 +154,7 @@ class _Book:
         for at, words in skipped:
             by_reason[at.astimezone(self.zone).date(), words].append(at)
         for (day, words), moments in by_reason.items():
-            self.days[day].extend(_entries(schedule, moments, skipped=words))
+            self.days[day].extend(_entries(schedule, moments, skipped=words, often=OFTEN_SKIPPED))
 
     def _marked(self, entry: Entry) -> Entry:
         crowd = 0 if entry.skipped or entry.count > 1 else self.minutes[entry.at.replace(second=0, microsecond=0)]
@@ -272,8 +272,8 @@ def _by_day(fires: Iterable[datetime], zone: ZoneInfo) -> dict[date, list[dateti
     return days
 
 
-def _entries(schedule: Schedule, moments: list[datetime], *, skipped: str = "") -> list[Entry]:
-    if len(moments) > OFTEN:
+def _entries(schedule: Schedule, moments: list[datetime], *, skipped: str = "", often: int = OFTEN) -> list[Entry]:
+    if len(moments) > often:
         first = moments[0]
         return [Entry(at=first, nominal=first, schedule=schedule, count=len(moments), skipped=skipped)]
     return [Entry(at=at, nominal=at, schedule=schedule, skipped=skipped) for at in moments]

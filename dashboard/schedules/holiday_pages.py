@@ -25,7 +25,7 @@ from dashboard.schedules.models import HolidayCalendar, Schedule
 
 bp = Blueprint("holidays", __name__, url_prefix="/calendar/holidays")
 
-LISTED = 3
+LISTED = 2
 SHOWN = 20
 LONGEST_NAME = 100
 

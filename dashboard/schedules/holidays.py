@@ -103,7 +103,7 @@ def days_off(lines: tuple[str, ...]) -> DaysOff:
 
 
 def words(lines: Sequence[str]) -> str:
-    """Say in short what the lines name, such as “public holidays of Germany (BY), 3 own days off”."""
+    """Say in short what the lines name, such as “public holidays of Germany (Bayern), 3 own entries”."""
     places = [line for line in lines if _PLACE.fullmatch(line)]
     own = len(lines) - len(places)
     parts = [f"public holidays of {' and '.join(map(name_of, places))}"] if places else []
@@ -147,10 +147,11 @@ def regions(country: str) -> list[Place]:
 
 
 def name_of(place: str) -> str:
-    """How people call a place: “Germany (BY)”; its code if it is unknown."""
+    """How people call a place: “Germany (Bayern)”; its code if it is unknown."""
     country, _, region = place.partition("-")
     name = _countries().get(country, country)
-    return f"{name} ({region})" if region else name
+    called = {each.code: each.name for each in regions(country)} if region else {}
+    return f"{name} ({called.get(region, region)})" if region else name
 
 
 def _apart(own: Iterable[OwnDays]) -> list[tuple[int, int, str]]:

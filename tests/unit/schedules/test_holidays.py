@@ -96,7 +96,7 @@ def test_every_kind_of_rule_keeps_holidays(kind: str, values: dict[str, int]) ->
 
 def test_a_rule_says_in_words_whose_holidays_it_keeps() -> None:
     rule = weekdays_at_nine(days_off=["2026-12-24", "DE-BY"])
-    assert rule.explain().endswith("not on public holidays of Germany (BY), 1 own entry")
+    assert rule.explain().endswith("not on public holidays of Germany (Bayern), 1 own entry")
     assert words(["2026-12-24", "2026-12-26"]) == "2 own entries"
 
 
