@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from tests.benchmarks import recurrence, scheduler, work
+from tests.benchmarks import fairness, recurrence, scheduler, work
 from tests.benchmarks.arena import Arena, Sizes, arena
 from tests.benchmarks.rows import Row, table
 
@@ -20,6 +20,7 @@ SUITES: dict[str, Callable[[Arena], Iterator[Row]]] = {
     work.THROUGHPUT: work.throughput,
     work.LATENCY: work.latency,
     work.CONTEXT: work.context,
+    fairness.SUITE: fairness.measure,
 }
 
 

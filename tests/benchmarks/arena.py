@@ -44,6 +44,11 @@ class Sizes:
     jobs: int = 3000
     pings: int = 200
     messages: int = 2000
+    backlogged: int = 1000
+    waiting: int = 1000
+    looks: int = 300
+    flood: int = 100_000
+    visits: int = 40
     alone: bool = False
 
     @classmethod
@@ -60,6 +65,11 @@ class Sizes:
             jobs=50,
             pings=5,
             messages=50,
+            backlogged=20,
+            waiting=200,
+            looks=20,
+            flood=50,
+            visits=3,
         )
 
 
@@ -177,6 +187,9 @@ class Place:
             jobs=sizes.jobs,
             pings=sizes.pings,
             messages=sizes.messages,
+            looks=sizes.looks,
+            flood=sizes.flood,
+            visits=sizes.visits,
             variant=self.name.partition("+")[2],
             database_url=self.arena.postgres.url("owner", self.database),
             redis_url=self.arena.valkey.url(),

@@ -24,7 +24,8 @@ ARRIVAL_SECONDS = 30.0
 class Task:
     """What to do: `schedules` in all, of which `due` become due; seconds of `budget` for each measure.
 
-    `jobs`, `pings` and `messages` are the work of job systems; `variant` says how a contestant is set up.
+    `jobs`, `pings` and `messages` are the work of job systems, `looks`, `flood` and `visits` that of the fairness
+    suite; `variant` says how a contestant is set up.
     """
 
     schedules: int
@@ -35,6 +36,9 @@ class Task:
     jobs: int
     pings: int
     messages: int
+    looks: int
+    flood: int
+    visits: int
     variant: str
     database_url: str
     redis_url: str

@@ -11,6 +11,7 @@ from pydantic import BaseModel
 
 from dashboard.jobs.context import RunContext
 from dashboard.jobs.registry import JobType
+from tests.benchmarks.programs.flood_contest import NAP_SECONDS
 
 BEGAN = "bench:began"
 
@@ -28,6 +29,20 @@ class Noop(JobType):
 
     def run(self, ctx: RunContext, params: Any) -> None:
         """Do nothing."""
+
+
+class Nap(JobType):
+    """Take a second."""
+
+    key = "bench.nap"
+    label = "Nap"
+
+    class Params(BaseModel):
+        """Nothing to say."""
+
+    def run(self, ctx: RunContext, params: Any) -> None:
+        """Sleep."""
+        time.sleep(NAP_SECONDS)
 
 
 class Note(JobType):

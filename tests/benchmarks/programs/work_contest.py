@@ -59,7 +59,7 @@ class Workshop(ABC):
 
 def throughput(workshop: Workshop) -> dict[str, float]:
     """Push jobs while the processes are halted, then let them work. Seconds of both, and the CPU time of the second."""
-    with _at_work(workshop) as pids:
+    with at_work(workshop) as pids:
         _push_and_wait(workshop, WARM_UP_JOBS)
         with _halted(pids):
             began = time.perf_counter()
@@ -76,7 +76,7 @@ def throughput(workshop: Workshop) -> dict[str, float]:
 def latency(workshop: Workshop) -> dict[str, float]:
     """Return how long a job waits from its commit to its start when there is little to do, in ms."""
     waits = []
-    with _at_work(workshop):
+    with at_work(workshop):
         _push_and_wait(workshop, WARM_UP_JOBS)
         for _ in range(workshop.task.pings):
             time.sleep(BETWEEN_PINGS_SECONDS)
@@ -87,7 +87,7 @@ def latency(workshop: Workshop) -> dict[str, float]:
 
 
 @contextmanager
-def _at_work(workshop: Workshop) -> Iterator[list[int]]:
+def at_work(workshop: Workshop) -> Iterator[list[int]]:
     """Let the processes work, and yield the ids of them and their children once they have done something."""
     workshop.prepare()
     folder = Path(workshop.task.folder)

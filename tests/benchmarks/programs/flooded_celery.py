@@ -1,0 +1,63 @@
+"""Celery under a flood: one queue for all (`+one-queue`), or one for each tenant (`+queue-per-tenant`)."""
+
+from __future__ import annotations
+
+import time
+
+from celery import Celery
+
+from tests.benchmarks.programs.celery_workshop import CeleryWorkshop, register
+from tests.benchmarks.programs.contest import answer, asked
+from tests.benchmarks.programs.flood_contest import FLOODS, NAP_SECONDS, SLOTS, Flooded
+
+MODULE = "tests.benchmarks.programs.flooded_celery"
+BATCH = 5000
+
+app = Celery("bench", set_as_current=True)
+app.conf.worker_prefetch_multiplier = 1  # the default of 4 holds the single job back still longer
+register(app)
+
+
+@app.task(name="nap")
+def nap() -> None:
+    """Take a second."""
+    time.sleep(NAP_SECONDS)
+
+
+class FloodedCelery(CeleryWorkshop, Flooded):
+    """A worker of Celery's with four processes."""
+
+    @property
+    def queues(self) -> tuple[str, str]:
+        """The queues of the two tenants."""
+        return ("first", "second") if self.task.variant == "queue-per-tenant" else ("celery", "celery")
+
+    def commands(self) -> list[list[str]]:
+        queues = ",".join({"celery", *self.queues})
+        worker = ["worker", "-P", "prefork", "-c", str(SLOTS), "-l", "WARNING", "-Q", queues]
+        return [["-m", "celery", "-A", self.module, "-b", self.task.redis_url, *worker]]
+
+    def flood(self, count: int, long: bool) -> None:
+        """Publish one message by Celery, halt it in a queue that nobody serves, and copy it."""
+        sample = "sample"
+        if long:
+            self.tasks["nap"].apply_async(queue=sample)
+        else:
+            self.tasks["empty"].apply_async((False,), queue=sample)
+        message = self.redis.rpop(sample).replace(f'"routing_key": "{sample}"'.encode(), b'"routing_key": "celery"')
+        for first in range(0, count, BATCH):
+            self.redis.lpush(self.queues[0], *[message] * min(BATCH, count - first))
+
+    def visit(self) -> float:
+        self.tasks["note"].apply_async(queue=self.queues[1])
+        return time.time()
+
+
+def main_program() -> None:
+    """Do the stage that the command line names and print the answer."""
+    stage, task = asked()
+    answer(FLOODS[stage](FloodedCelery(task, MODULE, app)))
+
+
+if __name__ == "__main__":
+    main_program()
