@@ -55,7 +55,7 @@ def test_the_suites_run_at_their_smallest_and_write_their_rows(tmp_path: Path) -
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     rows = json.loads(file.read_text())
-    assert {row["suite"] for row in rows} == {"scheduler", "recurrence", "throughput", "latency", "context"}
+    assert {row["suite"] for row in rows} == {"scheduler", "recurrence", "throughput", "latency", "context", "fairness"}
     assert all(set(row["peers"].values()) == {"left out"} for row in rows)
     assert all(row["ours"] > 0 for row in rows if row["suite"] != "context")  # that one tells differences
     assert all(f"{row['suite']}: {row['case']}" in done.stdout for row in rows)
