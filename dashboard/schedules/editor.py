@@ -76,7 +76,7 @@ def create_preview() -> ResponseReturnValue:
         outlook = _outlook(form, schedule)
     if not wants_fragment(request):
         return _editor(form, schedule=schedule, outlook=outlook)
-    page = render_template("schedules/_preview.html", outlook=outlook)
+    page = render_template("schedules/_preview_answer.html", outlook=outlook)
     return uncached(current_app.make_response(page))
 
 

@@ -232,8 +232,8 @@ def _crowded(rule: Recurrence, fires: Sequence[ForeseenFire], wanted: Wanted) ->
 
 
 def _beside(moment: datetime, local: datetime) -> str:
-    """Write a time of day, with its weekday if that is not the one of `local`."""
-    return _time(moment) if moment.date() == local.date() else f"{moment:%a} {_time(moment)}"
+    """Write a time of day, with its weekday if that is not the one of `local`, beside which it stands."""
+    return f"{moment:%H:%M}" if moment.date() == local.date() else f"{moment:%a %H:%M}"
 
 
 def _time(moment: datetime) -> str:

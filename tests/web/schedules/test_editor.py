@@ -45,7 +45,10 @@ def form(**changes: Any) -> dict[str, Any]:
 
 def preview(browser: Browser, **changes: Any) -> str:
     """Return what the panel shows for a form, as text."""
-    return told(browser.post("/schedules/previews", data=form(**changes), headers=LIVE).text)
+    panel, _, _ = browser.post("/schedules/previews", data=form(**changes), headers=LIVE).text.partition(
+        'id="rule-words"'
+    )
+    return told(panel)
 
 
 def told(html: str) -> str:
@@ -82,6 +85,14 @@ def test_without_a_browser_that_names_its_zone_the_viewers_column_is_absent(oper
 def test_a_preview_always_names_the_next_two_clock_changes(operator: Browser) -> None:
     assert len(re.findall(r"the clock goes (?:forward|back)", preview(operator))) == 2
     assert "The clock of Asia/Tokyo does not change" in preview(operator, timezone="Asia/Tokyo")
+
+
+def test_the_rule_is_told_back_beside_its_field_in_words_and_in_cron(operator: Browser) -> None:
+    words = operator.post("/schedules/previews", data=form(crons="last Friday 17:00"), headers=LIVE).text
+    assert re.search(r'id="rule-words"[^>]*hx-swap-oob="true">[^<]*last Friday[^<]*<code>0 17 \* \* 5L</code>', words)
+    wrong = operator.post("/schedules/previews", data=form(crons="0 22-2 * * *"), headers=LIVE).text
+    assert "22,23,0-2" in wrong.partition('id="rule-words"')[2]
+    assert "hx-swap-oob" not in operator.get("/schedules/new").text
 
 
 def test_a_fire_in_the_gap_says_where_it_goes(operator: Browser) -> None:
