@@ -125,6 +125,7 @@ def test_n15_what_was_decided_outlives_the_run_and_keeps_it_from_coming_back(app
     assert [row.decision for row in occurrences(app)] == ["run"]
     planned(app)
     assert runs(app) == []
+    assert stored(app, schedule).state == "active"
 
 
 def test_n15_archiving_keeps_the_history(app: Dashboard, operator: Browser, acme: Tenant) -> None:

@@ -72,6 +72,7 @@ def test_an_occurrence_that_was_decided_is_not_decided_again(app: Dashboard, acm
         session.execute(sa.update(Run).values(state="succeeded"))
     planned(app)
     assert len(runs(app)) == 1
+    assert stored(app, schedule).state == "active"
 
 
 def test_a_once_schedule_runs_once_and_is_completed_for_ever(app: Dashboard, acme: Tenant) -> None:
@@ -147,6 +148,20 @@ def test_a_limit_of_runs_is_never_passed(app: Dashboard, acme: Tenant) -> None:
     planned(app)
     assert stored(app, schedule).runs_left == 0
     assert stored(app, schedule).next_at is None
+
+
+def test_what_is_due_beyond_the_limit_is_listed_as_such(app: Dashboard, acme: Tenant) -> None:
+    """P16: five instants are due, and three runs are left."""
+    schedule = make_schedule(
+        app, acme, due_for=timedelta(minutes=4, seconds=5), runs_left=3, overlap="allow", catchup="all"
+    )
+    planned(app)
+    assert [(each.decision, each.reason, each.count) for each in occurrences(app)] == [
+        *[("run", "", 1)] * 3,
+        ("skip", "limit", 2),
+    ]
+    after = stored(app, schedule)
+    assert (after.runs_left, after.next_at, after.problem) == (0, None, "")
 
 
 def test_a_paused_schedule_fires_nothing(app: Dashboard, acme: Tenant) -> None:

@@ -233,6 +233,7 @@ class Operations(RuleBasedStateMachine):
                     Occurrence.schedule_id == known.id, Occurrence.occurrence.not_like("manual:%")
                 )
                 rows = db.session.scalars(by_time.order_by(Occurrence.nominal)).all()
+            assert schedule.problem == ""
             assert schedule.cursor is not None
             expected = known.expected(schedule.cursor)
             ran = [row.nominal for row in rows if row.decision == "run"]
