@@ -47,7 +47,7 @@ def _admissions(arena: Arena) -> Iterator[Row]:
         ("cpu", ", own process", "ms CPU", None),
     ):
         case = Case(name=f"{what}{name}", unit=unit, better="lower", bar=bar)
-        yield case.row(SUITE, figures[key], dict.fromkeys(PEERS, NO_PEER))
+        yield case.row(SUITE, figures[key], {name: arena.why_not(name) or NO_PEER for name in PEERS})
 
 
 def _flood(arena: Arena, stage: str, kind: str, bar: float) -> Iterator[Row]:
