@@ -23,7 +23,7 @@ from dashboard.jobs.params import dump, form_fields, parse_form
 from dashboard.jobs.registry import JobType, UnknownJobType, all_job_types, job_type
 from dashboard.schedules import actions, calendars, forms
 from dashboard.schedules.actions import Conflict, ScheduleDraft
-from dashboard.schedules.board import Difference, difference
+from dashboard.schedules.board import Difference, difference, schedule_history
 from dashboard.schedules.forms import DELAY, ScheduleForm
 from dashboard.schedules.models import Schedule
 from dashboard.schedules.previews import Preview, Trouble, Wanted, find_trouble, foresee, longest_run
@@ -149,6 +149,7 @@ def _editor(
         ),
         whens=[choice for choice in forms.WHEN_CHOICES if schedule is None or choice[0] not in AT_ONCE],
         conflict=conflict,
+        theirs=next(iter(schedule_history(schedule)), None) if schedule and conflict else None,
         outlook=outlook or _outlook(form, schedule),
         choices=forms,
         calendars=[(each.id, each.name) for each in calendars.all_calendars()],

@@ -273,6 +273,7 @@ def test_a_conflict_shows_what_saving_would_change(app: Dashboard, operator: Bro
     stale = operator.post(f"/schedules/{schedule.id}", data=form(rev=schedule.rev, name="Mine"))
     assert stale.status_code == 409
     assert "Theirs" in stale.text
+    assert "Olivia saved revision 2" in stale.text
     assert operator.post(f"/schedules/{schedule.id}", data=form(rev=schedule.rev + 1, name="Mine")).status_code == 303
 
 
