@@ -129,9 +129,9 @@ def claim_of_tenant(session: Session, tenant_id: UUID, *, lock: bool = False) ->
     return [DueSchedule._make(row) for row in rows]
 
 
-def claim_outdated(session: Session, tzdata: str, after: UUID | None, batch: int) -> list[DueSchedule]:
-    """Lock schedules, by id from `after` on, whose next fire was computed by time zone rules older than `tzdata`."""
-    parameters = {"tzdata": tzdata, "after": after or UUID(int=0), "batch": batch}
+def claim_outdated(session: Session, rules: str, after: UUID | None, batch: int) -> list[DueSchedule]:
+    """Lock schedules, by id from `after` on, whose next fire was computed by rules older than the version `rules`."""
+    parameters = {"rules": rules, "after": after or UUID(int=0), "batch": batch}
     return [DueSchedule._make(row) for row in session.execute(_OUTDATED, parameters).all()]
 
 
@@ -188,8 +188,8 @@ SELECT {_FIELDS} FROM schedule AS due WHERE {ENABLED} AND tenant_id = :tenant_id
 _OF_TENANT_LOCKED = sa.text(f"{_OF_TENANT.text} FOR NO KEY UPDATE")
 _OUTDATED = sa.text(f"""
 SELECT {_FIELDS} FROM schedule AS due
-WHERE {ENABLED} AND kind <> 'interval' AND id > :after
-    AND CAST(string_to_array(tz_version, '.') AS int[]) < CAST(string_to_array(:tzdata, '.') AS int[])
+WHERE {ENABLED} AND (kind <> 'interval' OR days_off <> '{{}}') AND id > :after
+    AND CAST(string_to_array(tz_version, '.') AS int[]) < CAST(string_to_array(:rules, '.') AS int[])
 ORDER BY id LIMIT :batch FOR NO KEY UPDATE SKIP LOCKED
 """)
 _TENANTS = sa.text("""

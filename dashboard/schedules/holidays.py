@@ -12,8 +12,9 @@ from bisect import bisect_right
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
-from functools import lru_cache
+from functools import cache, lru_cache
 from importlib import import_module
+from importlib.metadata import version
 from typing import Any
 
 from dashboard.schedules.errors import RecurrenceError
@@ -130,6 +131,12 @@ def check_place(place: str) -> None:
         raise RecurrenceError(FIELD, f"No public holidays are known of “{country}”. Choose a country of the list.")
     if region and region not in _entity(country).subdivisions:
         raise RecurrenceError(FIELD, f"{name_of(country)} has no region “{region}”. Choose one of its list, or none.")
+
+
+@cache
+def holidays_version() -> str:
+    """Return the version of what is known of public holidays, like `0.109`; it does not load it."""
+    return version("holidays")
 
 
 def countries() -> list[Place]:

@@ -17,7 +17,6 @@ import structlog
 from sqlalchemy.exc import DataError, DBAPIError, IntegrityError
 from sqlalchemy.orm import Session
 
-from dashboard.core.clock import tzdata_version
 from dashboard.core.orm import rows_as_json
 from dashboard.core.tenancy import Actor
 from dashboard.jobs.registry import UnknownJobType, job_type
@@ -31,7 +30,7 @@ from dashboard.schedules.launching import key_of, request_for
 from dashboard.schedules.models import Schedule
 from dashboard.schedules.occurrences import NAMED_SKIP, SKIP, Entry, decided, entry_of, record_all
 from dashboard.schedules.recurrence import Recurrence, RecurrenceError, Skip
-from dashboard.schedules.timing import due_until, next_after, recurrence_of, start_of
+from dashboard.schedules.timing import due_until, next_after, recurrence_of, rules_version, start_of
 
 BATCH = 1000
 MOST_IN_BATCH = 20_000
@@ -347,7 +346,7 @@ def _advance(session: Session, verdicts: Sequence[Verdict]) -> None:
         }
         for verdict in verdicts
     ]
-    session.execute(_ADVANCE, {"rows": rows_as_json(rows), "version": tzdata_version()})
+    session.execute(_ADVANCE, {"rows": rows_as_json(rows), "version": rules_version()})
 
 
 _ADVANCE = sa.text("""

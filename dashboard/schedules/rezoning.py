@@ -19,9 +19,10 @@ from dashboard.runs.load import SCHEDULES, notify
 from dashboard.schedules.catchup import one_skip
 from dashboard.schedules.civil import timeline
 from dashboard.schedules.claiming import DueSchedule, TenantNow, claim_of_tenant, claim_outdated, tenants_now
+from dashboard.schedules.holidays import holidays_version
 from dashboard.schedules.occurrences import Entry, entry_of, last_before, local_text, record_all
 from dashboard.schedules.recurrence import RecurrenceError
-from dashboard.schedules.timing import next_after, unplanned
+from dashboard.schedules.timing import next_after, rules_version, unplanned
 from dashboard.tenants.actions import Move
 
 BATCH = 500
@@ -117,7 +118,7 @@ def _store(session: Session, reached: Sequence[_Reached]) -> None:
     rows: list[dict[str, Any]] = [
         {"id": each.schedule.id, "cursor": each.cursor, "next_at": each.next_at} for each in reached
     ]
-    session.execute(_STORE, {"rows": rows_as_json(rows), "version": tzdata_version()})
+    session.execute(_STORE, {"rows": rows_as_json(rows), "version": rules_version()})
 
 
 _STORE = sa.text("""
@@ -128,11 +129,11 @@ WHERE schedule.id = reached.id
 
 
 def follow_tzdata(session: Session, now: datetime, after: UUID | None = None) -> UUID | None:
-    """Recompute a batch of next fires that older time zone rules gave, in a system session; nothing fires twice.
+    """Recompute a batch of next fires that older rules of zones or holidays gave, in a system session; none twice.
 
     `after` is what the call before returned: where to go on; None at the end.
     """
-    schedules = claim_outdated(session, tzdata_version(), after, BATCH)
+    schedules = claim_outdated(session, rules_version(), after, BATCH)
     if not schedules:
         return None
     tenants = tenants_now(session, (schedule.tenant_id for schedule in schedules))
@@ -146,7 +147,7 @@ def follow_tzdata(session: Session, now: datetime, after: UUID | None = None) ->
             "schedule.follow_tzdata",
             subject=("tenant", tenant_id, ""),
             tenant_id=tenant_id,
-            details={"tzdata": tzdata_version(), "moved": count},
+            details={"tzdata": tzdata_version(), "holidays": holidays_version(), "moved": count},
         )
     return schedules[-1].id
 

@@ -12,6 +12,7 @@ from dashboard.core.clock import tzdata_version
 from dashboard.schedules.catchup import one_skip
 from dashboard.schedules.claiming import DueSchedule
 from dashboard.schedules.firing import Gap, Overlap
+from dashboard.schedules.holidays import holidays_version
 from dashboard.schedules.models import Schedule
 from dashboard.schedules.occurrences import Entry, entry_of, record_all
 from dashboard.schedules.recurrence import Kind, Recurrence, RecurrenceError, jittered
@@ -79,6 +80,11 @@ def _recurrence(
     )
 
 
+def rules_version() -> str:
+    """Return the version of all rules that next fires follow: of time zones, then of public holidays (2026.1.0.109)."""
+    return f"{tzdata_version()}.{holidays_version()}"
+
+
 def due_until(recurrence: Recurrence, before: datetime, now: datetime) -> tuple[list[datetime], datetime | None]:
     """Return the instants in (before, now], `MOST_INSTANTS` at most, and the one that follows them."""
     due: list[datetime] = []
@@ -104,7 +110,7 @@ def rewind(schedule: Schedule, tenant_zone: str, now: datetime) -> None:
     """
     schedule.cursor = now
     schedule.next_at = next_after(schedule, tenant_zone, now)
-    schedule.tz_version = tzdata_version()
+    schedule.tz_version = rules_version()
 
 
 def settle(session: Session, schedule: Schedule, tenant_zone: str, now: datetime) -> None:

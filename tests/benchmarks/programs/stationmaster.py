@@ -8,10 +8,10 @@ import sys
 import sqlalchemy as sa
 from flask_migrate import upgrade
 
-from dashboard.core.clock import tzdata_version
 from dashboard.core.ids import new_id
 from dashboard.core.orm import system_scope
 from dashboard.runs.load import SCHEDULES, notify
+from dashboard.schedules.timing import rules_version
 from dashboard.tenants.models import TenantRecord
 from tests.benchmarks.programs.contest import Contestant, Task, compete
 from worker import main
@@ -26,7 +26,7 @@ SELECT gen_random_uuid(), (CAST(:tenants AS uuid[]))[1 + n % :count], 'schedule 
     CASE WHEN n % 2 = 0 THEN 'cron' ELSE 'interval' END,
     CASE WHEN n % 2 = 0 THEN ARRAY[n % 60 || ' ' || n % 24 || ' * * *'] ELSE '{}' END,
     CASE WHEN n % 2 = 1 THEN 86400 END, now(), 'bench.noop', '{"report": "nightly"}',
-    now() + interval '20 hours', now(), :tzdata
+    now() + interval '20 hours', now(), :rules
 FROM generate_series(0, :schedules - 1) AS n
 """
 
@@ -69,7 +69,7 @@ class Stationmaster(Contestant):
                     "tenants": [tenant.id for tenant in tenants],
                     "count": TENANTS,
                     "schedules": self.task.schedules,
-                    "tzdata": tzdata_version(),
+                    "rules": rules_version(),
                 }
                 session.execute(sa.text(SEED), parameters)
         self._settle_down()

@@ -16,8 +16,10 @@ from dashboard.core.clock import database_now, tzdata_version
 from dashboard.core.orm import system_scope
 from dashboard.core.tenancy import Tenant
 from dashboard.schedules import rezoning
+from dashboard.schedules.holidays import holidays_version
 from dashboard.schedules.models import Schedule
 from dashboard.schedules.rezoning import Shift, follow_tzdata, shifts
+from dashboard.schedules.timing import rules_version
 from dashboard.tenants.actions import reset_option, set_option
 from tests.factories.schedules import make_schedule, occurrences, planned, runs, stored
 
@@ -130,23 +132,37 @@ def test_new_rules_of_time_zones_move_the_next_fire_once_with_an_audit_line(app:
     follow(app)
     follow(app)
     assert stored(app, wrong).next_at == right.next_at
-    assert {stored(app, each).tz_version for each in (wrong, right)} == {tzdata_version()}
-    assert audited(app, "schedule.follow_tzdata") == [{"tzdata": tzdata_version(), "moved": 1}]
+    assert {stored(app, each).tz_version for each in (wrong, right)} == {rules_version()}
+    assert audited(app, "schedule.follow_tzdata") == [
+        {"tzdata": tzdata_version(), "holidays": holidays_version(), "moved": 1}
+    ]
 
 
 @pytest.mark.parametrize(("stored_by", "ours", "follows"), [("2026.9", "2026.10", True), ("2026.10", "2026.9", False)])
 def test_the_tenth_release_of_a_year_is_newer_than_the_ninth(
     app: Dashboard, globex: Tenant, monkeypatch: pytest.MonkeyPatch, stored_by: str, ours: str, follows: bool
 ) -> None:
-    monkeypatch.setattr("dashboard.schedules.rezoning.tzdata_version", lambda: ours)
+    monkeypatch.setattr("dashboard.schedules.rezoning.rules_version", lambda: ours)
     schedule = make_daily(app, globex, "Asia/Tokyo", tz_version=stored_by)
     follow(app)
     assert stored(app, schedule).tz_version == (ours if follows else stored_by)
 
 
+def test_new_rules_of_holidays_move_what_keeps_them_also_an_interval(app: Dashboard, globex: Tenant) -> None:
+    """The stored fire lies beyond a day that older rules took for a holiday."""
+    older = f"{tzdata_version()}.0.1"
+    noon: dict[str, Any] = {"every_seconds": 86_400, "days_off": ["2030-12-24"], "tz_version": older}
+    interval = make_schedule(app, globex, **noon)
+    with app.app_context(), system_scope("test") as session:
+        session.execute(sa.update(Schedule).values(next_at=Schedule.next_at + timedelta(days=1)))
+    follow(app)
+    assert stored(app, interval).next_at == interval.next_at
+    assert stored(app, interval).tz_version == rules_version()
+
+
 def test_intervals_and_what_the_same_rules_gave_stay_as_they_are(app: Dashboard, globex: Tenant) -> None:
     interval = make_schedule(app, globex, tz_version="2020.1")
-    known = make_daily(app, globex, "Asia/Tokyo", tz_version=tzdata_version(), next_at=datetime(2030, 1, 1, tzinfo=UTC))
+    known = make_daily(app, globex, "Asia/Tokyo", tz_version=rules_version(), next_at=datetime(2030, 1, 1, tzinfo=UTC))
     follow(app)
     assert stored(app, interval).next_at == interval.next_at
     assert stored(app, known).next_at == known.next_at
