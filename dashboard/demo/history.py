@@ -11,6 +11,7 @@ from dashboard.core.clock import database_now
 from dashboard.core.ids import earliest_id, new_id
 from dashboard.demo.story import DemoSchedule
 from dashboard.jobs.registry import job_type
+from dashboard.runs.fingerprint import fingerprint, likeness
 from dashboard.runs.models import Run, RunEvent, RunLog
 from dashboard.runs.states import PROBLEM_STATES, READY, RUNNING
 from dashboard.schedules.actions import recurrence
@@ -69,6 +70,7 @@ def _write(session: Session, schedule: Schedule, told: DemoSchedule, at: datetim
         finished_at=ended,
         error_type="SupplierAway" if has_failed else "",
         error_message=told.error if has_failed else "",
+        fingerprint=fingerprint(job.key, likeness("SupplierAway", told.error)) if has_failed else "",
         actor_kind="schedule",
         actor_id=schedule.id,
     )

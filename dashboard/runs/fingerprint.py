@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 
 LONGEST_READ = 2000
@@ -33,11 +34,13 @@ def likeness(error_type: str, message: str) -> str:
     return f"{error_type}\n{text.strip()[:LONGEST_LIKENESS]}"
 
 
-def of_run(likeness_sql: str) -> str:
-    """Return the SQL of a run's fingerprint, given the SQL of its likeness; '' for a run without one.
+def fingerprint(job_type: str, alike: str) -> str:
+    """Return the fingerprint of a run of `job_type` with this likeness: 16 hexadecimal digits, or '' without one."""
+    return hashlib.sha256(f"{job_type}\n{alike}".encode()).hexdigest()[:16] if alike else ""
 
-    It is a hash over the job type besides, which the row knows better than whoever ends it.
-    """
+
+def of_run(likeness_sql: str) -> str:
+    """Return the SQL of a run's fingerprint, given the SQL of its likeness: the row knows its job type best."""
     return (
         f"CASE WHEN {likeness_sql} = '' THEN '' ELSE"
         f" left(encode(sha256(convert_to(run.job_type || E'\\n' || {likeness_sql}, 'UTF8')), 'hex'), 16) END"

@@ -15,7 +15,7 @@ from tests.factories.people import People
 from tests.factories.runs import make_run
 from tests.signing_in import Browser, sign_in
 
-PAGES = ("/", "/runs", "/schedules/new", "/calendar", "/monitor", "/settings", "/audit")
+PAGES = ("/", "/runs", "/schedules/new", "/calendar", "/monitor", "/problems", "/settings", "/audit")
 MOST_AT_FIRST, MOST_AFTERWARDS = 60_000, 15_000
 GZIP = {"Accept-Encoding": "gzip"}
 FILE = re.compile(r'(?:href|src)="(/static/[^"#]+)')

@@ -12,7 +12,7 @@ from dashboard.core.orm import system_scope
 from dashboard.core.tenancy import Binding, Tenant, bound
 from dashboard.runs import dispatcher, leases, reaper
 from dashboard.runs.dispatcher import Pace
-from dashboard.runs.fingerprint import LONGEST_LIKENESS, likeness
+from dashboard.runs.fingerprint import LONGEST_LIKENESS, fingerprint, likeness
 from dashboard.runs.leases import Fault, Outcome
 from tests.factories.ledger import enqueue_runs, make_worker, run_of
 from tests.factories.runs import make_run
@@ -70,6 +70,7 @@ def ended(app: Dashboard, tenant: Tenant, job_type: str, fault: Fault, state: st
 def test_a_run_keeps_its_fingerprint_when_it_ends(app: Dashboard, acme: Tenant) -> None:
     first = ended(app, acme, "test.report", Fault(type="ValueError", message="Row 17 is bad"))
     assert first == ended(app, acme, "test.report", Fault(type="ValueError", message="Row 4 is bad"))
+    assert first == fingerprint("test.report", likeness("ValueError", "Row 5 is bad"))
     assert len(first) == 16
     others = {
         ended(app, acme, "test.other", Fault(type="ValueError", message="Row 17 is bad")),
