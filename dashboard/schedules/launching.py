@@ -33,7 +33,7 @@ def launch(
     """
     kind = job_type(schedule.job_type)
     request = request_for(schedule, occurrence, kind, not_before=not_before, actor=actor, lane=lane)
-    return enqueue(session, replace(request, concurrency_key=schedule.concurrency_key) if beside else request)
+    return enqueue(session, replace(request, concurrency_key=given_key(schedule)) if beside else request)
 
 
 def request_for(
@@ -78,8 +78,12 @@ def key_of(schedule: Schedule | DueSchedule) -> str | None:
     The schedule's own key goes before its job type's. However a run came about, by its time or by hand, this is the
     last word on overlap. Backfills have their own.
     """
-    key = schedule.concurrency_key or _key_of_job(schedule)
-    return key or (None if schedule.overlap == "allow" else f"schedule:{schedule.id}")
+    return given_key(schedule) or (None if schedule.overlap == "allow" else f"schedule:{schedule.id}")
+
+
+def given_key(schedule: Schedule | DueSchedule) -> str | None:
+    """Return the concurrency key that somebody gave the schedule, else its job type's for these parameters, if any."""
+    return schedule.concurrency_key or _key_of_job(schedule)
 
 
 def _key_of_job(schedule: Schedule | DueSchedule) -> str | None:

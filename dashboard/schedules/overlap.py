@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from dashboard.core.orm import db
 from dashboard.runs.models import Run
 from dashboard.runs.states import ACTIVE_STATES, READY, RUNNING, SCHEDULED
-from dashboard.schedules.launching import key_of
+from dashboard.schedules.launching import given_key, key_of
 from dashboard.schedules.models import Schedule
 
 MOST = 100
@@ -21,19 +21,23 @@ Outcome = Literal["starts", "skipped", "waits", "cancels", "joins"]
 ON_MEETING: Mapping[str, Outcome] = {"allow": "joins", "cancel_running": "cancels"}
 WORDS: Mapping[Outcome, str] = {
     "starts": "It starts as soon as a worker is free.",
-    "skipped": "this one will be skipped unless you force it. Then both run at once.",
-    "waits": "this one waits until it has ended, unless you force it. Then both run at once.",
-    "cancels": "it is cancelled, and this one starts when it has ended. Force it, and both run at once.",
+    "skipped": "this one will be skipped unless you force it.",
+    "waits": "this one waits until it has ended.",
+    "cancels": "it is cancelled, and this one starts when it has ended.",
     "joins": "both run at once, as this schedule allows.",
 }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Meeting:
-    """The schedule's runs that are still going, oldest first, and what one more run would do."""
+    """The schedule's runs that are still going, oldest first, what one more run would do, and how to force it.
+
+    `force` says what a forced run does; it is empty where that would be nothing else.
+    """
 
     runs: Sequence[Run]
     outcome: Outcome
+    force: str
 
     @property
     def words(self) -> str:
@@ -52,7 +56,8 @@ def meeting(schedule: Schedule) -> Meeting:
     if key is not None:  # backfills have a key of their own
         going = going.where(Run.concurrency_key == key)
     runs = db.session.scalars(going.order_by(Run.id).limit(MOST)).all()
-    return Meeting(runs=runs, outcome=_outcome(schedule.overlap, runs))
+    outcome = _outcome(schedule.overlap, runs)
+    return Meeting(runs=runs, outcome=outcome, force=_force(outcome, has_key=given_key(schedule) is not None))
 
 
 def _outcome(overlap: str, going: Sequence[Run]) -> Outcome:
@@ -61,3 +66,9 @@ def _outcome(overlap: str, going: Sequence[Run]) -> Outcome:
     if overlap == "skip" or (overlap == "queue_one" and any(run.state in {SCHEDULED, READY} for run in going)):
         return "skipped"
     return ON_MEETING.get(overlap, "waits")
+
+
+def _force(outcome: Outcome, *, has_key: bool) -> str:
+    if outcome in {"starts", "joins"} or (has_key and outcome == "waits"):
+        return ""
+    return "Force it: let it wait for the other" if has_key else "Force it: run both at once"

@@ -113,6 +113,8 @@ def test_a_forced_run_goes_beside_the_other(app: Dashboard, operator: Browser, a
 
 def test_a_key_that_somebody_gave_counts_for_forced_runs_too(app: Dashboard, operator: Browser, acme: Tenant) -> None:
     schedule = make_schedule(app, acme, concurrency_key="the-only-printer")
+    make_run(app, acme, "running", schedule_id=schedule.id, concurrency_key="the-only-printer")
+    assert "Force it: let it wait for the other" in operator.get(f"/schedules/{schedule.id}/runs/new").text
     assert by_hand(app, click(operator, schedule, force="yes")).concurrency_key == "the-only-printer"
 
 
