@@ -129,7 +129,8 @@ CROSS JOIN LATERAL (
         LIMIT :cap + 1) AS alike) AS counted
 CROSS JOIN LATERAL (
     SELECT finished_at AS first_at FROM run
-    WHERE tenant_id = :tenant AND {PROBLEM} AND fingerprint = listed.fingerprint ORDER BY finished_at LIMIT 1) AS earliest
+    WHERE tenant_id = :tenant AND {PROBLEM} AND fingerprint = listed.fingerprint
+    ORDER BY finished_at LIMIT 1) AS earliest
 CROSS JOIN LATERAL (
     SELECT array_agg(DISTINCT schedule_id) AS schedules FROM (
         SELECT schedule_id FROM run WHERE tenant_id = :tenant AND {PROBLEM} AND fingerprint = listed.fingerprint

@@ -226,12 +226,13 @@ def test_a_schedule_whose_owner_left_is_taken_over(
 def test_a_fire_that_was_missed_or_late_is_listed_and_one_in_time_is_not(
     app: Dashboard, operator: Browser, acme: Tenant
 ) -> None:
-    for name, values in {
+    fires: dict[str, dict[str, Any]] = {
         "Too late": {"reason": "missed_window", "count": 3},
         "Slow": {"decision": "run", "lateness_ms": 125_000},
         "In time": {"decision": "run", "lateness_ms": 900},
         "Paused": {"reason": "paused"},
-    }.items():
+    }
+    for name, values in fires.items():
         make_occurrence(app, make_schedule(app, acme, name=name), **values)
     page = operator.get("/problems?view=fires").text
     assert "Too late" in page
