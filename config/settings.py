@@ -5,12 +5,15 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from datetime import timedelta
+from email.utils import parseaddr
 from typing import Annotated, Literal, Self
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from cryptography.fernet import Fernet
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
+from sqlalchemy import make_url
+from sqlalchemy.exc import ArgumentError
 
 MIN_SECRET_LENGTH = 32
 DATABASE_DRIVER = "postgresql+psycopg"
@@ -25,14 +28,20 @@ class SettingsError(Exception):
 
 
 def _database_url(url: SecretStr) -> SecretStr:
-    scheme, separator, rest = url.get_secret_value().partition("://")
-    if not separator or scheme not in {"postgres", "postgresql", DATABASE_DRIVER}:
+    scheme, _, rest = url.get_secret_value().partition("://")
+    address = f"{DATABASE_DRIVER}://{rest}"
+    try:
+        is_address = bool(make_url(address).database) and scheme in {"postgres", "postgresql", DATABASE_DRIVER}
+    except (ValueError, ArgumentError):
+        is_address = False
+    if not is_address:
         raise ValueError("must be a PostgreSQL address like postgresql://user:password@host:5432/name")
-    return SecretStr(f"{DATABASE_DRIVER}://{rest}")
+    return SecretStr(address)
 
 
 def _redis_url(url: SecretStr) -> SecretStr:
-    if urlsplit(url.get_secret_value()).scheme not in {"redis", "rediss"}:
+    parts = _parts(url.get_secret_value())
+    if parts is None or parts.scheme not in {"redis", "rediss"}:
         raise ValueError("must be an address like redis://host:6379/0 or rediss://…")
     return url
 
@@ -44,10 +53,39 @@ def _secret_key(key: SecretStr) -> SecretStr:
 
 
 def _root(url: str) -> str:
-    parts = urlsplit(url)
-    if parts.scheme not in {"http", "https"} or not parts.hostname or parts.query or parts.fragment:
+    parts = _parts(url)
+    if parts is None or parts.scheme not in {"http", "https"} or parts.query or parts.fragment or "@" in parts.netloc:
         raise ValueError("must be an address like https://jobs.example.com")
     return url.rstrip("/")
+
+
+def _reporting_address(url: str) -> str:
+    parts = _parts(url)
+    if parts is None or parts.scheme not in {"http", "https"} or not parts.username or not parts.path.strip("/"):
+        raise ValueError("must be an address like https://key@host/project")
+    return url
+
+
+def _parts(url: str) -> SplitResult | None:
+    """Return the parts of an address with a host, or None; Python's own words would repeat a piece of it."""
+    try:
+        parts = urlsplit(url)
+        return parts if parts.hostname and parts.port != 0 else None
+    except ValueError:
+        return None
+
+
+def _basic_auth(pair: SecretStr) -> SecretStr:
+    user, _, password = pair.get_secret_value().partition(":")
+    if not user or not password:
+        raise ValueError("must be like user:password")
+    return pair
+
+
+def _sender(text: str) -> str:
+    if text and (not text.isprintable() or "@" not in parseaddr(text)[1]):
+        raise ValueError("must be one mail address like Acme <jobs@acme.example>")
+    return text
 
 
 def _fernet_keys(keys: tuple[SecretStr, ...]) -> tuple[SecretStr, ...]:
@@ -75,7 +113,12 @@ def _empty_is_unset(value: object) -> object:
 DatabaseUrl = Annotated[SecretStr, AfterValidator(_database_url)]
 OptionalDatabaseUrl = Annotated[DatabaseUrl | None, BeforeValidator(_empty_is_unset)]
 OptionalSecret = Annotated[SecretStr | None, BeforeValidator(_empty_is_unset)]
-OptionalText = Annotated[str | None, BeforeValidator(_empty_is_unset)]
+OptionalBasicAuth = Annotated[
+    Annotated[SecretStr, AfterValidator(_basic_auth)] | None, BeforeValidator(_empty_is_unset)
+]
+OptionalReportingAddress = Annotated[
+    Annotated[str, AfterValidator(_reporting_address)] | None, BeforeValidator(_empty_is_unset)
+]
 OptionalRoot = Annotated[Annotated[str, AfterValidator(_root)] | None, BeforeValidator(_empty_is_unset)]
 
 
@@ -119,7 +162,7 @@ class Settings(BaseSettings):
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="The least log level shown.")
     log_format: Literal["json", "console"] = Field("json", description="json for machines, console for people.")
     flower_url: OptionalRoot = Field(None, description="Where Flower listens. Without it the fleet view stands.")
-    flower_basic_auth: OptionalSecret = Field(None, description="user:password that the gateway and Flower share.")
+    flower_basic_auth: OptionalBasicAuth = Field(None, description="user:password that the gateway and Flower share.")
     flower_audience: Literal["platform", "operators"] = Field(
         "platform", description="Who sees the embedded Flower: platform owners, or every operator and admin."
     )
@@ -135,7 +178,9 @@ class Settings(BaseSettings):
     smtp_user: str = Field("", description="Its user name; empty for none.")
     smtp_password: OptionalSecret = Field(None, description="Its password.")
     smtp_tls: Literal["none", "starttls", "tls"] = Field("starttls", description="How its connection is protected.")
-    mail_sender: str = Field("", description="The sender of tenants that set none of their own.")
+    mail_sender: Annotated[str, AfterValidator(_sender)] = Field(
+        "", description="The sender of tenants that set none of their own."
+    )
     mail_page_url: OptionalRoot = Field(None, description="The local mail catcher's page, in development.")
     lease_seconds: int = Field(30, ge=2, le=600, description="How long a run may go without a heartbeat.")
     heartbeat_seconds: int = Field(10, ge=1, le=200, description="How often a worker renews its leases.")
@@ -151,7 +196,7 @@ class Settings(BaseSettings):
     soft_shutdown_seconds: int = Field(20, ge=0, le=600, description="How long a stopping worker finishes its runs.")
     celery_events: bool = Field(True, description="Lets Flower see tasks; costs throughput.")
     session_days: int = Field(14, ge=1, le=365, description="How long an idle sign-in lasts.")
-    sentry_dsn: OptionalText = Field(None, description="Where errors are reported; empty for nowhere.")
+    sentry_dsn: OptionalReportingAddress = Field(None, description="Where errors are reported; empty for nowhere.")
 
     @classmethod
     def settings_customise_sources(

@@ -6,9 +6,10 @@ import click
 
 from config.settings import SettingsError
 from dashboard.app import create_app
+from dashboard.core.errors import StationmasterError
 
 try:
     app = create_app()
-except SettingsError as error:
+except (SettingsError, StationmasterError) as error:  # the second: a plugin that cannot be found or used
     # The `flask` command tells it as a sentence, and gunicorn gives up; sys.exit would make it try for ever.
     raise click.ClickException(str(error)) from error
