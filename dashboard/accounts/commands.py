@@ -10,7 +10,7 @@ from dashboard.accounts.access import Role
 from dashboard.accounts.models import Membership, User
 from dashboard.core.console import CommandGroup, Row, json_option, print_done, print_rows, read_line
 from dashboard.core.orm import system_scope
-from dashboard.tenants.models import TenantRecord
+from dashboard.tenants.commands import find_tenant
 
 users = CommandGroup("users", help="People who can sign in.")
 members = CommandGroup("members", help="What people are in tenants.")
@@ -62,8 +62,7 @@ def list_members(slug: str, as_json: bool) -> None:
         query = (
             sa.select(User.email, User.name, Membership.role)
             .join(Membership, Membership.user_id == User.id)
-            .join(TenantRecord, TenantRecord.id == Membership.tenant_id)
-            .where(TenantRecord.slug == slug)
+            .where(Membership.tenant_id == find_tenant(session, slug).id)
             .order_by(sa.func.lower(User.email))
         )
         rows = [row._asdict() for row in session.execute(query)]

@@ -76,7 +76,7 @@ def list_(as_json: bool) -> None:
 def show(slug: str, as_json: bool) -> None:
     """Show a tenant with its effective settings; secrets only as being set."""
     with system_scope("flask tenants show") as session:
-        tenant = _find(session, slug)
+        tenant = find_tenant(session, slug)
         given = {setting.key: KEPT_BACK if setting.secret else setting.value for setting in tenant.settings}
         record = dict(_summary(tenant))
     settings = {option.key: given.get(option.key, _base_value(option.key)) for option in OPTIONS}
@@ -90,7 +90,7 @@ def show(slug: str, as_json: bool) -> None:
 def suspend(slug: str, reason: str, as_json: bool) -> None:
     """Stop a tenant: nothing of it runs, and its pages say so."""
     with system_scope("flask tenants suspend") as session:
-        tenant = _find(session, slug)
+        tenant = find_tenant(session, slug)
         actions.suspend(session, tenant.id, reason)
         record = _summary(tenant)
     print_done(f"{tenant.name} is suspended.", record, as_json=as_json)
@@ -102,7 +102,7 @@ def suspend(slug: str, reason: str, as_json: bool) -> None:
 def resume(slug: str, as_json: bool) -> None:
     """Let a suspended tenant work again."""
     with system_scope("flask tenants resume") as session:
-        tenant = _find(session, slug)
+        tenant = find_tenant(session, slug)
         actions.resume(session, tenant.id)
         record = _summary(tenant)
     print_done(f"{tenant.name} works again.", record, as_json=as_json)
@@ -123,7 +123,7 @@ def set_(slug: str, key: str, value: str, yes: bool, as_json: bool) -> None:
     if value == FROM_STDIN:
         value = read_line()
     with system_scope("flask tenants set") as session:
-        tenant_id = _find(session, slug).id
+        tenant_id = find_tenant(session, slug).id
         moves = actions.foreseen_moves(session, tenant_id, key, value)
         if moves and not yes:
             print_rows([_move(move, as_json=as_json) for move in moves], as_json=as_json, empty="")
@@ -141,7 +141,8 @@ def _move(move: actions.Move, *, as_json: bool) -> Row:
     return {"schedule": move.name, **{name: at and f"{at:%a %Y-%m-%d %H:%M %Z}" for name, at in moments.items()}}
 
 
-def _find(session: Session, slug: str) -> TenantRecord:
+def find_tenant(session: Session, slug: str) -> TenantRecord:
+    """Return the tenant's record with roots and settings. Raises Refused, saying where to look, if there is none."""
     tenant = session.scalar(
         sa.select(TenantRecord)
         .where(TenantRecord.slug == slug)

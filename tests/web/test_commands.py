@@ -112,6 +112,7 @@ def test_what_is_done_is_audited(app: Dashboard) -> None:
         (["users", "create", "ada@acme.test"], 2, "--password-stdin"),
         (["members", "add", "nobody@acme.test", "acme", "--role", "admin"], 2, "Nobody signs in"),
         (["members", "add", "nobody@acme.test", "acme", "--role", "king"], 2, "Invalid value"),
+        (["members", "list", "nobody"], 1, "There is no tenant nobody"),
         (["runs", "list"], 2, "--tenant"),
         (["runs", "list", "--tenant", "nobody"], 1, "There is no tenant nobody"),
         (["runs", "show", "x", "--tenant", "acme"], 2, "Invalid value"),
@@ -218,6 +219,15 @@ def test_settings_that_are_missing_are_told_together_and_without_a_traceback() -
     assert (done.returncode, done.stdout) == (1, "")
     for problem in ("DATABASE_URL: is not set", "REDIS_URL: is not set", "SECRET_KEY: must have at least"):
         assert problem in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_plugin_that_is_not_there_is_said_so_and_without_a_traceback(environment: dict[str, str]) -> None:
+    command = [sys.executable, "-m", "flask", "--app", "dashboard.wsgi", "doctor"]
+    environment = {**environment, "PLUGINS": "nowhere.to_be_found"}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "PLUGINS names 'nowhere.to_be_found'" in done.stderr
     assert "Traceback" not in done.stderr
 
 
