@@ -57,3 +57,20 @@ def test_every_place_in_the_navigation_fits_the_window(
             row.click()
             page.wait_for_load_state()
             assert fits(page), page.url
+
+
+def test_ticks_survive_a_poll_and_lead_to_a_question_that_counts_them(
+    app: Dashboard, open_page: Visitor, busy: Tenant
+) -> None:
+    page = open_page(HOME + "sign-in")
+    sign_in(page)
+    page.goto(HOME + "runs?state=failed")
+    boxes = page.locator("tbody input[name=id]")
+    boxes.nth(0).check()
+    boxes.nth(2).check()
+    make_run(app, busy, "failed", name="A newcomer")
+    expect(page.get_by_text("A newcomer")).to_be_visible()
+    expect(page.locator("tbody input[name=id]:checked")).to_have_count(2)
+    page.get_by_role("button", name="Run again…").click()
+    page.get_by_role("button", name="Run 2 runs again").click()
+    expect(page.locator(".flash")).to_contain_text("2 runs will run again")
