@@ -29,7 +29,7 @@ from dashboard.schedules.catchup import ON_TIME
 from dashboard.schedules.models import Occurrence, Schedule, ScheduleRevision
 from dashboard.schedules.occurrences import NAMED_SKIP
 from dashboard.schedules.previews import Preview, Wanted, foresee
-from dashboard.schedules.recurrence import Recurrence, RecurrenceError
+from dashboard.schedules.recurrence import Recurrence, RecurrenceError, Skip
 from dashboard.schedules.revisions import Change, changes
 from dashboard.schedules.single_fires import decided_ahead
 
@@ -185,6 +185,7 @@ class SchedulePage:
     preview: Preview | None
     runs: Sequence[Run]
     occurrences: Sequence[Occurrence]
+    unlisted: Sequence[Skip]
     decided: Mapping[datetime, Occurrence]
     backfills: Sequence[Progress]
     owner: str
@@ -213,11 +214,22 @@ def schedule_page(schedule_id: UUID) -> SchedulePage | None:
         preview=_preview_of(schedule),
         runs=db.session.scalars(runs).all(),
         occurrences=db.session.scalars(skips).all(),
+        unlisted=_unlisted(schedule),
         decided=decided_ahead(schedule, utc_now()),
         backfills=backfills_of(schedule),
         owner=names.get(schedule.owner_id, "") if schedule.owner_id else "",
         paused_by=names.get(schedule.paused_by_id, "") if schedule.paused_by_id else "",
     )
+
+
+def _unlisted(schedule: Schedule) -> list[Skip]:
+    """Return what the rule has left out since it fired last, newest first: the ledger lists it with the next fire."""
+    if schedule.state != "active" or schedule.cursor is None:
+        return []
+    try:
+        return recurrence(schedule).skips(schedule.cursor, utc_now())[: -HISTORY - 1 : -1]
+    except RecurrenceError:
+        return []
 
 
 def _preview_of(schedule: Schedule) -> Preview | None:

@@ -286,3 +286,15 @@ def test_the_preview_shows_what_holidays_leave_out(app: Dashboard, operator: Bro
     page = operator.post("/schedules/previews", data=typed, headers={"HX-Request": "true"}).text
     assert "holiday: Stocktaking: skipped" in page
     assert page.count("<tr><td><time") == 10
+
+
+def test_a_holiday_that_has_just_passed_is_told_before_the_ledger_lists_it(
+    app: Dashboard, operator: Browser, acme: Tenant
+) -> None:
+    with app.app_context(), system_scope("test") as session:
+        now = database_now(session)
+    shut = f"{TODAY - 2 * DAY}/{TODAY + DAY} Shutdown"
+    schedule = daily(app, acme, shut, cursor=now - DAY, next_at=now + 3 * DAY)
+    page = operator.get(f"/schedules/{schedule.id}").text
+    assert page.count("It is a holiday: Shutdown.") == 1
+    assert occurrences(app) == []
