@@ -186,10 +186,18 @@ _OF_TENANT = sa.text(f"""
 SELECT {_FIELDS} FROM schedule AS due WHERE {ENABLED} AND tenant_id = :tenant_id AND timezone = '' ORDER BY id
 """)
 _OF_TENANT_LOCKED = sa.text(f"{_OF_TENANT.text} FOR NO KEY UPDATE")
+
+
+def _numbers_of(version: str) -> str:
+    """Return SQL for the numbers of a version, which compare as one expects: the tenth release is after the ninth."""
+    numbers = f"SELECT array_agg(CAST(part[1] AS int)) FROM regexp_matches({version}, '\\d+', 'g') AS part"
+    return f"coalesce(({numbers}), '{{}}')"
+
+
 _OUTDATED = sa.text(f"""
 SELECT {_FIELDS} FROM schedule AS due
 WHERE {ENABLED} AND (kind <> 'interval' OR days_off <> '{{}}') AND id > :after
-    AND CAST(string_to_array(tz_version, '.') AS int[]) < CAST(string_to_array(:rules, '.') AS int[])
+    AND tz_version <> :rules AND {_numbers_of("tz_version")} < {_numbers_of("CAST(:rules AS text)")}
 ORDER BY id LIMIT :batch FOR NO KEY UPDATE SKIP LOCKED
 """)
 _TENANTS = sa.text("""

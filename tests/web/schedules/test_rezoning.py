@@ -138,7 +138,10 @@ def test_new_rules_of_time_zones_move_the_next_fire_once_with_an_audit_line(app:
     ]
 
 
-@pytest.mark.parametrize(("stored_by", "ours", "follows"), [("2026.9", "2026.10", True), ("2026.10", "2026.9", False)])
+@pytest.mark.parametrize(
+    ("stored_by", "ours", "follows"),
+    [("2026.9", "2026.10", True), ("2026.10", "2026.9", False), ("2026.2", "2026.2.post1", True), ("", "2026.1", True)],
+)
 def test_the_tenth_release_of_a_year_is_newer_than_the_ninth(
     app: Dashboard, globex: Tenant, monkeypatch: pytest.MonkeyPatch, stored_by: str, ours: str, follows: bool
 ) -> None:
