@@ -112,7 +112,12 @@ def running(args: Sequence[str], environment: Mapping[str, str], *, ready: str =
 
 @contextmanager
 def worker_process(
-    environment: Mapping[str, str], *, pool: str = "prefork", plugins: Sequence[str] = (), concurrency: int = 2
+    environment: Mapping[str, str],
+    *,
+    pool: str = "prefork",
+    plugins: Sequence[str] = (),
+    concurrency: int = 2,
+    ready: str = "ready.",
 ) -> Iterator[RunningProcess]:
     """A Celery worker with this pool that is ready to take messages; `plugins` are modules with tasks or job types."""
     settings = {
@@ -123,7 +128,7 @@ def worker_process(
         "REMAP_SIGTERM": "SIGQUIT",
     }
     args = [*celery("worker"), f"--pool={pool}", "--loglevel=INFO", "--without-mingle", "--without-gossip"]
-    with running(args, settings, ready="ready.") as process:
+    with running(args, settings, ready=ready) as process:
         yield process
 
 
@@ -145,9 +150,11 @@ def wait_until(
 
 
 @contextmanager
-def beat_process(environment: Mapping[str, str], *, plugins: Sequence[str] = ()) -> Iterator[RunningProcess]:
+def beat_process(
+    environment: Mapping[str, str], *, plugins: Sequence[str] = (), ready: str = "beat: Starting..."
+) -> Iterator[RunningProcess]:
     """A beat that plans, dispatches and reaps; `plugins` are modules with job types."""
     settings = {**environment, "PLUGINS": ",".join(plugins)}
     args = [*celery("beat"), "--scheduler=worker.beat:DatabaseScheduler", "--loglevel=INFO", "--pidfile="]
-    with running(args, settings, ready="beat: Starting...") as process:
+    with running(args, settings, ready=ready) as process:
         yield process

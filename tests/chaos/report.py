@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import random
 import sys
 from contextlib import ExitStack
@@ -31,20 +32,21 @@ def environment() -> dict[str, str]:
     }
 
 
-def blow(kills: int, runs: int, seed: int) -> Report:
+def blow(kills: int, runs: int, minutes: float, seed: int) -> Report:
     with installed(environment()) as site, ExitStack() as stack:
         site.stack = stack
-        return Storm(site, random.Random(seed)).blow(kills, runs)
+        return Storm(site, random.Random(seed)).blow(kills, runs, minutes)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--kills", type=int, default=20, help="how often something is killed (20)")
     parser.add_argument("--runs", type=int, default=400, help="how many runs are worked off (400)")
+    parser.add_argument("--minutes", type=float, default=math.inf, help="kill nothing more after so long (no limit)")
     parser.add_argument("--seed", type=int, default=1, help="decides who is killed and when (1)")
     parser.add_argument("--json", type=Path, help="also write the report to this file")
     options = parser.parse_args()
-    report = asdict(blow(options.kills, options.runs, options.seed))
+    report = asdict(blow(options.kills, options.runs, options.minutes, options.seed))
     sys.stdout.write("\n".join(f"{name:<18} {value}" for name, value in report.items()) + "\n")
     if options.json:
         options.json.write_text(json.dumps(report))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import random
 import signal
@@ -9,6 +10,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import islice
 from uuid import UUID
 
@@ -21,14 +23,16 @@ from dashboard.runs.load import reconcile
 from dashboard.runs.models import Run, RunEvent
 from dashboard.runs.states import ACTIVE_STATES, INTERRUPTED, PROBLEM_STATES, SUCCEEDED
 from tests.chaos.clicker import Clicker
-from tests.chaos.site import Site
+from tests.chaos.site import PLUGINS, Site
 from tests.chaos.witness import Testimony, what_was_seen, witness
 from tests.factories.ledger import enqueue_runs
-from tests.processes import RunningProcess, wait_until
+from tests.processes import RunningProcess, beat_process, wait_until, worker_process
 from tests.worker.ledger_probes import job
 
-PATIENCE_SECONDS = 90.0
-JOB_SECONDS = 0.3
+PATIENCE_SECONDS = 60.0
+"""How long nothing may end before what has not ended counts as lost."""
+
+JOB_SECONDS = 0.2
 HONCHO_SECONDS = 5.0
 """How long honcho lets what it stops end by itself."""
 
@@ -69,13 +73,17 @@ class Fleet:
     webs: list[RunningProcess] = field(default_factory=list)
 
     def start(self) -> None:
-        """Start what is missing."""
+        """Start what is missing, and return once one of each kind is ready: the other one may still be on its way."""
+        start, environment = self.site.stack.enter_context, self.site.environment
+        plugins = (*PLUGINS, *self.plugins)
         while len(self.webs) < 1:
             self.webs.append(self.site.start_web())
         while len(self.beats) < 2:
-            self.beats.append(self.site.start_beat())
+            self.beats.append(start(beat_process(environment, plugins=plugins, ready="")))
         while len(self.workers) < 2:
-            self.workers.append(self.site.start_worker(more_plugins=self.plugins))
+            self.workers.append(start(worker_process(environment, plugins=plugins, concurrency=4, ready="")))
+        self.workers[0].wait_for("ready.")
+        self.beats[0].wait_for("beat: Starting...")
 
     @property
     def everybody(self) -> list[RunningProcess]:
@@ -177,8 +185,12 @@ class Storm:
         self.tenants: list[Tenant] = [site.tenant("acme"), site.tenant("globex")]
         self.fleet = Fleet(site, chance, plugins)
 
-    def blow(self, kills: int, runs: int) -> Report:
-        """Kill `kills` times while `runs` runs and some clicks are worked off; return what became of them."""
+    def blow(self, kills: int, runs: int, minutes: float = math.inf) -> Report:
+        """Kill `kills` times while `runs` runs and some clicks are worked off; return what became of them.
+
+        After `minutes` nothing more is killed, and the report says how far it came.
+        """
+        end, killed = time.monotonic() + 60 * minutes, 0
         with witness() as port, ExitStack() as stack:
             self.fleet.start()
             clickers = [stack.enter_context(Clicker(self.site, tenant, port=port)) for tenant in self.tenants]
@@ -187,10 +199,13 @@ class Storm:
                 wanted += self.enqueue(-(-runs // kills), port)
                 time.sleep(self.chance.uniform(0.5, 1.5))  # the work has to go on a while between two blows
                 weapon()
+                killed += 1
                 self.fleet.start()
+                if time.monotonic() > end:
+                    break
             stack.close()
             wanted += [run_id for clicker in clickers for run_id in clicker.promised]
-            return self.report(wanted, kills, port)
+            return self.report(wanted, killed, port)
 
     def enqueue(self, runs: int, port: int) -> list[UUID]:
         """Put about so many runs into the ledger, and return their ids."""
@@ -207,7 +222,8 @@ class Storm:
     def report(self, wanted: list[UUID], kills: int, port: int, patience: float = PATIENCE_SECONDS) -> Report:
         """Wait until all is done, for a while, and return what became of the runs."""
         with suppress(AssertionError):  # what never ends is counted as lost
-            wait_until(lambda: not self._unfinished(wanted), patience)
+            while left := self._unfinished(wanted):
+                wait_until(partial(self._has_shrunk, wanted, left), patience)
         with self.site.app.app_context(), system_scope("test") as session:
             fates = {fate.id: fate for fate in session.execute(_FATES.where(Run.id.in_(wanted)))}
             ends: dict[UUID, float] = dict(session.execute(_INTERRUPTIONS.where(RunEvent.run_id.in_(wanted))).all())
@@ -233,6 +249,9 @@ class Storm:
         """Each weapon once, in an order of chance; and again."""
         while True:
             yield from self.chance.sample(self.fleet.weapons, len(self.fleet.weapons))
+
+    def _has_shrunk(self, runs: list[UUID], left: int) -> bool:
+        return self._unfinished(runs) < left
 
     def _unfinished(self, runs: list[UUID]) -> int:
         with self.site.app.app_context(), system_scope("test") as session:
