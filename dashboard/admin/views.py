@@ -52,7 +52,7 @@ class Tenants(OfficeView):
         "suspended_at": "Suspended",
         "suspended_reason": "Reason",
         "runs_paused_at": "Runs paused",
-        "runs_paused_reason": "Reason",
+        "runs_paused_reason": "Why paused",
         "created_at": "Since",
     }
     column_searchable_list = ("name", "slug")

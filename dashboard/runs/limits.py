@@ -216,15 +216,15 @@ class Usage:
     def hold(self) -> Hold | None:
         """Why ready runs wait; None if they only wait for their turn and a free slot."""
         if self.paused_for:
-            return Hold(words=f"waits: this tenant's runs are paused by the platform: {self.paused_for}")
+            return Hold(words=f"this tenant's runs are paused by the platform: {self.paused_for.rstrip('.')}")
         for bucket in sorted(buckets_of(self.load), key=lambda each: each.next_at(self.now), reverse=True):
             if not bucket.tokens(self.now):
                 return Hold(
-                    words=f"waits: quota reached, {bucket.size:,} starts {_per(bucket)}; resumes",
+                    words=f"quota reached, {bucket.size:,} starts {_per(bucket)}",
                     until=bucket.next_at(self.now),
                 )
         if self.load.max_running is not None and self.load.running >= self.load.max_running:
-            return Hold(words=f"waits: {self.load.running:,} of this tenant's runs are going on, its limit")
+            return Hold(words=f"{self.load.running:,} of this tenant's runs are going on, its limit")
         return None
 
     @property
