@@ -20,14 +20,19 @@ from config.queues import QUEUES
 from config.roles import ADVICE, role_of
 from config.settings import Settings
 from dashboard.core.clock import tzdata_version, utc_now
+from dashboard.core.formats import duration, plural
 from dashboard.core.orm import Base, db, system_scope
 from dashboard.monitor.fleet import Fleet, load_fleet
 from dashboard.monitor.upstream import Flower, FlowerAway, FlowerBusy
+from dashboard.runs.models import TenantLoad
+from dashboard.schedules.watchdog import LISTED, overdue
 
 Status = Literal["ok", "warn", "fail"]
 
 LARGEST_SKEW = timedelta(seconds=2)
 """Leases and schedules go by the database's clock; sessions and signatures by this machine's."""
+
+DRIFT_TOLD_FOR = timedelta(days=1)
 
 ROWS_OF_THEIR_OWN = frozenset({"tenant", "user_account"})
 """Walled tables whose tenant is not in a column `tenant_id`."""
@@ -204,6 +209,38 @@ def beat() -> Iterator[Finding]:
         )
 
 
+def schedules() -> Iterator[Finding]:
+    """Whether what is due was planned."""
+    with system_scope("doctor") as session:
+        late = overdue(session)
+    if late:
+        number = f"{LISTED} or more" if len(late) == LISTED else plural(len(late), "schedule")
+        yield Finding(
+            part="schedules",
+            status="fail",
+            sentence=f"The planner is late: {number} overdue, the first by {duration(late[0].late)}.",
+            advice="Read beat's log for loop_failed and schedule_is_poisoned, then start beat again, or a second one.",
+        )
+    else:
+        yield Finding(part="schedules", status="ok", sentence="None is overdue.")
+
+
+def counters() -> Iterator[Finding]:
+    """Whether each tenant's counters were what its runs say, all of the last day."""
+    with system_scope("doctor") as session:
+        lately = TenantLoad.drifted_at > sa.func.now() - DRIFT_TOLD_FOR
+        number = session.scalar(sa.select(sa.func.count()).where(lately)) or 0
+    if number:
+        yield Finding(
+            part="counters",
+            status="warn",
+            sentence=f"In the last day the counters of {plural(number, 'tenant')} were wrong, and were set right.",
+            advice="No run was touched. Report it, with counters_drifted in beat's log: it is a fault of ours.",
+        )
+    else:
+        yield Finding(part="counters", status="ok", sentence="They have been right for a day.")
+
+
 def flower() -> Iterator[Finding]:
     """Whether Flower answers, if there shall be one."""
     client = cast("Flower | None", current_app.extensions.get("flower"))
@@ -227,7 +264,14 @@ def flower() -> Iterator[Finding]:
 
 NEEDS_NOTHING: dict[str, Check] = {"database": database, "broker": broker, "flower": flower}
 NEEDS_DATABASE: dict[str, Check] = {"migrations": migrations, "clock": clock}
-NEEDS_SCHEMA: dict[str, Check] = {"walls": walls, "tzdata": tzdata, "workers": workers, "beat": beat}
+NEEDS_SCHEMA: dict[str, Check] = {
+    "walls": walls,
+    "tzdata": tzdata,
+    "workers": workers,
+    "beat": beat,
+    "schedules": schedules,
+    "counters": counters,
+}
 
 
 def examine() -> list[Finding]:

@@ -18,7 +18,6 @@ from dashboard.core.orm import db
 from dashboard.core.tenancy import current_tenant
 from dashboard.emails.models import Delivery
 from dashboard.emails.states import UNCERTAIN
-from dashboard.problems import station
 from dashboard.problems.failures import Groups, count_groups, failure_groups
 from dashboard.problems.station import Alert
 from dashboard.runs.board import COUNT_CAP, Tab, capped
@@ -231,7 +230,7 @@ def count_problems() -> dict[str, int]:
 def needing_somebody() -> int:
     """Return how many problems wait for a person: each kind of failure counts once, and what only informs does not."""
     counts = count_problems()
-    return counts["failures"] + counts["mails"] + counts["schedules"] + len(station.urgent_alerts())
+    return counts["failures"] + counts["mails"] + counts["schedules"]
 
 
 _UNCERTAIN = sa.text(f"state = '{UNCERTAIN}'")

@@ -16,11 +16,14 @@ from prometheus_client.parser import text_string_to_metric_families
 from config.settings import Settings
 from dashboard.app import Dashboard, create_app
 from dashboard.core.clock import utc_now
-from dashboard.core.orm import db
+from dashboard.core.orm import db, system_scope
 from dashboard.core.tenancy import Tenant
+from dashboard.runs.load import reconcile
 from tests.factories import make_tenant
+from tests.factories.ledger import set_load
 from tests.factories.processes import make_process
 from tests.factories.runs import make_run
+from tests.factories.schedules import make_schedule
 from tests.flower import fake_flower
 from tests.servers import PostgresAddress, temporary_postgres, temporary_valkey
 from tests.smtp import mail_server
@@ -145,7 +148,8 @@ def test_the_doctor_is_content_with_a_whole_system(app: Dashboard) -> None:
     assert code == 0
     assert {finding["status"] for findings in found.values() for finding in findings} == {"ok"}
     assert set(found) == {
-        "database", "walls", "migrations", "broker", "clock", "tzdata", "workers", "beat", "flower",
+        "database", "walls", "migrations", "broker", "clock", "tzdata", "workers", "beat", "schedules", "counters",
+        "flower",
     }  # fmt: skip
 
 
@@ -168,6 +172,27 @@ def test_the_doctor_misses_a_worker_for_a_queue(app: Dashboard) -> None:
     make_process(app, queues=["default", "bulk"])
     _, found = examined(app)
     assert "email" in found["workers"][0]["sentence"]
+
+
+def test_the_doctor_sees_that_the_planner_is_late(app: Dashboard, acme: Tenant) -> None:
+    make_process(app, "beat")
+    make_schedule(app, acme, due_for=timedelta(minutes=5))
+    code, found = examined(app)
+    assert (code, statuses(found, "schedules")) == (1, ["fail"])
+    assert "1 schedule overdue, the first by 5 min" in found["schedules"][0]["sentence"]
+
+
+def test_the_doctor_and_the_numbers_tell_of_counters_that_drifted(
+    app: Dashboard, environment: dict[str, str], acme: Tenant
+) -> None:
+    set_load(app, acme, ready=7)
+    with app.app_context(), system_scope("test") as session:
+        reconcile(session)
+    _, found = examined(app)
+    assert statuses(found, "counters") == ["warn"]
+    with app_with(environment, METRICS_TOKEN=TOKEN) as measured:
+        numbers = measured.test_client().get("/metrics", headers={"Authorization": f"Bearer {TOKEN}"}).text
+    assert 'stationmaster_counter_drifts_total{tenant="acme"} 1.0' in numbers
 
 
 def test_the_doctor_sees_time_zone_rules_that_differ(app: Dashboard) -> None:
