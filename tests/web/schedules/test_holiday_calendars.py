@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -298,3 +299,24 @@ def test_a_holiday_that_has_just_passed_is_told_before_the_ledger_lists_it(
     page = operator.get(f"/schedules/{schedule.id}").text
     assert page.count("It is a holiday: Shutdown.") == 1
     assert occurrences(app) == []
+
+
+def test_saves_of_calendars_and_schedules_at_once_end_in_agreement(app: Dashboard, acme: Tenant) -> None:
+    """Both lock the calendar first, so that none waits for the other for ever."""
+    make_user(app, "olivia@acme.test", roles={acme.id: "operator"})
+    browsers = [sign_in(app, acme, "olivia@acme.test") for _ in range(4)]
+    calendar = make_calendar(app, acme, "2030-12-24")
+    schedules = [daily(app, acme, name=f"S{number}", params={"word": "hello"}) for number in range(2)]
+
+    def save_schedule(number: int) -> int:
+        typed = schedule_form(name=f"S{number}", rev="1", holiday_calendars=str(calendar))
+        return browsers[number].post(f"/schedules/{schedules[number].id}", data=typed).status_code
+
+    def save_calendar(number: int) -> int:
+        days = {"days": f"203{number}-12-24"}
+        return browsers[number].post(f"/calendar/holidays/{calendar}", data=posted(rev="1", **days)).status_code
+
+    with ThreadPoolExecutor(4) as pool:
+        saves = [pool.submit(save, number) for number, save in enumerate([save_schedule] * 2 + [save_calendar] * 2)]
+    assert sorted(save.result() for save in saves) == [303, 303, 303, 409]
+    assert {tuple(stored(app, schedule).days_off) for schedule in schedules} == {tuple(the_calendar(app).days)}
