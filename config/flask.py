@@ -9,6 +9,8 @@ from config import pooling
 from config.settings import Settings
 
 CONNECT_TIMEOUT_SECONDS = 5
+UNANSWERED_MS = 15_000
+"""After so long a network that swallows everything counts as gone; the kernel would try for a quarter of an hour."""
 
 
 def flask_config(settings: Settings) -> dict[str, Any]:
@@ -55,6 +57,7 @@ def _engine_options(settings: Settings) -> dict[str, Any]:
             "application_name": "stationmaster",
             "options": "-c timezone=UTC",
             "keepalives_idle": 30,
+            "tcp_user_timeout": UNANSWERED_MS,
             "prepare_threshold": None if settings.direct_database_url else 5,
         },
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from signal import SIGQUIT, SIGTERM, Signals
 from uuid import UUID
 
 import pytest
@@ -15,6 +16,9 @@ from tests.factories.ledger import enqueue_runs, load_of, run_of, states_of, tim
 from tests.processes import RunningProcess, wait_until
 from tests.worker.conftest import closing
 from tests.worker.ledger_probes import AGAIN, effects_of, job, starts_of, until, until_started
+
+ENDS_WITHIN_SECONDS = 30
+"""Heroku kills what has not ended by then."""
 
 pytestmark = pytest.mark.xdist_group("chaos")
 
@@ -131,3 +135,25 @@ def test_a_killed_child_of_the_pool_gives_its_run_back_at_once(site: Site) -> No
     (run_id,) = enqueue_runs(site.app, tenant, **job("killed_once"), **AGAIN)
     run = until(site.app, run_id, "succeeded", beat, worker)
     assert run.attempt == 2
+
+
+@pytest.mark.parametrize(
+    ("is_busy", "farewell"),
+    [(False, SIGTERM), (True, SIGQUIT)],
+    ids=["idle", "busy, and asked as the Procfile lets it be asked"],
+)
+def test_a_worker_ends_when_asked_though_both_servers_are_gone(site: Site, is_busy: bool, farewell: Signals) -> None:
+    tenant = site.tenant("acme")
+    beat, worker = site.start_beat(), site.start_worker()
+    if is_busy:
+        (run_id,) = enqueue_runs(site.app, tenant, **job("quiet", seconds=2))
+        until_started(site.app, run_id, beat, worker)
+    site.valkey.kill()
+    site.postgres.kill()
+    worker.wait_for("Trying again in" if not is_busy else "outcome_not_written_yet")
+    try:
+        worker.signal(farewell)
+        wait_until(lambda: not worker.is_running, ENDS_WITHIN_SECONDS, worker.output)
+    finally:
+        site.postgres.start()
+        site.valkey.start()
