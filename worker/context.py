@@ -13,7 +13,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
 from functools import wraps
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
@@ -264,45 +264,42 @@ def rebuilt(app: flask.Flask, binding: Binding, task: str, task_id: str | None) 
     At the end after_request and teardown functions run, once, on an empty response: 200, 202 for a retry, 500.
     Raises GoneActor where a person asked for the task who may no longer act in the tenant.
     """
-    with bound(binding), ExitStack() as stack:
-        respond = _open_request(stack, app, _environ(binding, task, task_id))
+    with bound(binding), _own_app_context(app), _request(app, _environ(binding, task, task_id)) as request:
         if binding.actor.kind == "user" and not current_user.is_authenticated:
             raise GoneActor
         try:
             yield
         except BaseException as error:
-            _respond_to_failure(respond, error)
+            _respond_to_failure(app, request, error)
             raise
-        respond(200)
+        _respond(app, request, 200)
 
 
-def _respond_to_failure(respond: Callable[[int], None], error: BaseException) -> None:
+def _request(app: flask.Flask, environ: WSGIEnvironment) -> Any:
+    request = app.request_context(environ)
+    request._session = CarriedSession()
+    return request
+
+
+def _own_app_context(app: flask.Flask) -> AbstractContextManager[Any]:
+    """Return what gives the request `g` and `db.session` of its own: without it a live request's would be shared."""
+    return nullcontext() if CONTEXTS_ARE_ONE else app.app_context()
+
+
+def _respond_to_failure(app: flask.Flask, request: Any, error: BaseException) -> None:
     """Run the after_request functions; a failure of theirs must not hide the task's own."""
     try:
-        respond(202 if isinstance(error, (Retry, Ignore, Reject)) else 500)
+        _respond(app, request, 202 if isinstance(error, (Retry, Ignore, Reject)) else 500)
     except Exception:
         log.exception("after_request_failed")
 
 
-def _open_request(stack: ExitStack, app: flask.Flask, environ: WSGIEnvironment) -> Callable[[int], None]:
-    """Open a request with `g` and `db.session` of its own until the stack ends; return what answers it.
-
-    The one place that knows which Flask this is.
-    """
-    context = app.request_context(environ)
-    context._session = CarriedSession()
-    if not CONTEXTS_ARE_ONE:  # or a live request's application context would be shared
-        stack.enter_context(app.app_context())
-    stack.enter_context(context)
-
-    def respond(status: int) -> None:
-        response = app.response_class(status=status)
-        if CONTEXTS_ARE_ONE:
-            app.process_response(context, response)  # type: ignore[call-arg, arg-type]
-        else:
-            app.process_response(response)
-
-    return respond
+def _respond(app: flask.Flask, request: Any, status: int) -> None:
+    response = app.response_class(status=status)
+    if CONTEXTS_ARE_ONE:
+        app.process_response(request, response)  # type: ignore[call-arg]
+    else:
+        app.process_response(response)
 
 
 def _environ(binding: Binding, task: str, task_id: str | None) -> WSGIEnvironment:

@@ -1,7 +1,7 @@
 """Pack a tenant's context into one signed message header, and unpack it.
 
 Layout, before base64url: version, actor kind (a byte each), tenant, root, actor, request id (16 bytes each), locale,
-then the first 16 bytes of an HMAC-SHA256 over all before it (RFC 2104 §5 allows the truncation). A zero id is none.
+then 16 bytes of keyed BLAKE2b over all before it (RFC 7693 §2.9; quicker than an HMAC). A zero id is none.
 """
 
 from __future__ import annotations
@@ -26,8 +26,7 @@ VERSION = 1
 KINDS: tuple[ActorKind, ...] = ("system", "user", "schedule")
 NO_ID = bytes(16)
 MAC_BYTES = 16
-IDS_AT = 2
-LOCALE_AT = IDS_AT + 4 * 16
+LOCALE_AT = 2 + 4 * 16
 MAX_LOCALE = 16
 KEPT = 4096
 """How many headers a process keeps: the messages of a click or a schedule all bring the same."""
@@ -105,12 +104,11 @@ def _verified(value: str, key: bytes) -> _Contents:
         raise BadHeader
     if body[0] != VERSION or body[1] >= len(KINDS):
         raise BadHeader
-    tenant_id, root_id, actor_id, request_id = (body[at : at + 16] for at in range(IDS_AT, LOCALE_AT, 16))
     return _Contents(
-        tenant_id=UUID(bytes=tenant_id),
-        root_id=UUID(bytes=root_id),
-        actor=Actor(kind=KINDS[body[1]], id=_id(actor_id)),
-        request_id=_id(request_id),
+        tenant_id=UUID(bytes=body[2:18]),
+        root_id=UUID(bytes=body[18:34]),
+        actor=Actor(kind=KINDS[body[1]], id=_id(body[34:50])),
+        request_id=_id(body[50:66]),
         locale=body[LOCALE_AT:].decode(),
     )
 
@@ -120,4 +118,4 @@ def _id(raw: bytes) -> UUID | None:
 
 
 def _mac(body: bytes, key: bytes) -> bytes:
-    return hmac.digest(key, body, "sha256")[:MAC_BYTES]
+    return hashlib.blake2b(body, key=key, digest_size=MAC_BYTES).digest()

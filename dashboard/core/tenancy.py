@@ -7,7 +7,7 @@ binds it for a task, `flask … --tenant` binds it for a command. Everything els
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from contextvars import ContextVar, copy_context
 from dataclasses import dataclass, field, replace
 from functools import lru_cache, wraps
@@ -147,14 +147,24 @@ def current_tenant() -> Tenant:
     return require_binding().tenant
 
 
-@contextmanager
-def bound(binding: Binding | None) -> Iterator[None]:
+def bound(binding: Binding | None) -> AbstractContextManager[None]:
     """Make `binding` current inside the block (None: no tenant), and restore what was before."""
-    token = _bound.set(binding)
-    try:
-        yield
-    finally:
-        _bound.reset(token)
+    return _Bound(binding)
+
+
+class _Bound:
+    """The block; a class takes a fifth of the time of a generator, and every task enters one."""
+
+    __slots__ = ("binding", "token")
+
+    def __init__(self, binding: Binding | None) -> None:
+        self.binding = binding
+
+    def __enter__(self) -> None:
+        self.token = _bound.set(self.binding)
+
+    def __exit__(self, *_: object) -> None:
+        _bound.reset(self.token)
 
 
 def act_as(actor: Actor, *, locale: str | None = None) -> None:
