@@ -21,10 +21,12 @@ class Loop:
     """Calls `step` inside the application's context, then waits for the seconds it returned, or until woken.
 
     A step that fails is tried again after a growing pause. The first failure of a row is told, and its end. Between
-    two steps `rest` seconds pass at least, so that many wake-ups become one step.
+    two steps as many seconds pass as `rest` returns, at least, so that many wake-ups become one step.
     """
 
-    def __init__(self, name: str, flask_app: Flask, step: Callable[[], float], *, rest: float = 0.0) -> None:
+    def __init__(
+        self, name: str, flask_app: Flask, step: Callable[[], float], *, rest: Callable[[], float] = lambda: 0.0
+    ) -> None:
         self.name = name
         self.flask_app = flask_app
         self.step = step
@@ -78,6 +80,6 @@ class Loop:
     def _run(self) -> None:
         while not self._stopping.is_set():
             pause = self.once()
-            self._stopping.wait(self.rest)
+            self._stopping.wait(self.rest())
             self._awake.wait(LONGEST_PAUSE_SECONDS if self._stopping.is_set() else pause)
             self._awake.clear()
