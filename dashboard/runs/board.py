@@ -236,6 +236,11 @@ class RunPage:
     artifacts: Sequence[Artifact] = ()
 
     @property
+    def is_settled(self) -> bool:
+        """Whether nothing on the page changes any more by itself."""
+        return self.is_final and not any(child.state in ACTIVE_STATES for child in self.shown_children)
+
+    @property
     def shown_children(self) -> Sequence[Run]:
         return self.children[:CHILDREN]
 

@@ -53,7 +53,7 @@ def show(run_id: UUID) -> ResponseReturnValue:
     if response := unchanged(tag):
         return response
     page = run_page(run_id) or abort(404)
-    live = Live.of(active=not page.waits, final=page.is_final, tag=tag)
+    live = Live.of(active=not page.waits, final=page.is_settled, tag=tag)
     return fragment_or_page(
         "runs/show.html",
         "runs/_run.html",
