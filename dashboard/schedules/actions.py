@@ -63,6 +63,7 @@ class ScheduleDraft:
     catchup: str = "latest"
     catchup_window_seconds: int = 3600
     overlap: str = "skip"
+    concurrency_key: str | None = None
     max_attempts: int | None = None
     timeout_seconds: int | None = None
     expires_after_seconds: int | None = None

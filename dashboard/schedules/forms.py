@@ -115,6 +115,7 @@ class ScheduleForm:
                 "catchup": schedule.catchup,
                 "catchup_window": _number(schedule.catchup_window_seconds // MINUTE),
                 "overlap": schedule.overlap,
+                "concurrency_key": schedule.concurrency_key or "",
                 "max_attempts": _number(schedule.max_attempts),
                 "timeout": _number(schedule.timeout_seconds and schedule.timeout_seconds // MINUTE),
                 "expires_after": _number(schedule.expires_after_seconds and schedule.expires_after_seconds // MINUTE),
@@ -200,11 +201,18 @@ class ScheduleForm:
             "catchup": self._choice("catchup", CATCHUP_CHOICES),
             "catchup_window_seconds": (self._whole("catchup_window", least=1) or MINUTE) * MINUTE,
             "overlap": self._choice("overlap", OVERLAP_CHOICES),
+            "concurrency_key": self._key(),
             "jitter_seconds": self.jitter_seconds,
             "max_attempts": self._whole("max_attempts", least=1, most=100),
             "timeout_seconds": _minutes(self._whole("timeout", least=1)),
             "expires_after_seconds": _minutes(self._whole("expires_after", least=1)),
         }
+
+    def _key(self) -> str | None:
+        key = self.text("concurrency_key")[:LONGEST_KEY]
+        if key.startswith(OUR_KEYS):
+            raise InvalidInput({"concurrency_key": f"Begin it with another word: {' and '.join(OUR_KEYS)} are taken."})
+        return key or None
 
     def _whole(self, name: str, *, least: int, most: int = 1_000_000) -> int | None:
         text = self.text(name)
@@ -280,6 +288,8 @@ class ScheduleForm:
 
 
 LONGEST_NAME = 200
+LONGEST_KEY = 100
+OUR_KEYS = ("schedule:", "backfill:")
 
 
 def _minutes(value: int | None) -> int | None:

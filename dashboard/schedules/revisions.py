@@ -33,6 +33,7 @@ LABELS = {
     "catchup": "After a standstill",
     "catchup_window_seconds": "Catches up within",
     "overlap": "When runs meet",
+    "concurrency_key": "Never at once with",
     "max_attempts": "Attempts",
     "timeout_seconds": "Time limit",
     "expires_after_seconds": "Not later than",

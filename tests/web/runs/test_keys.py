@@ -7,6 +7,7 @@ from datetime import timedelta
 import pytest
 import sqlalchemy as sa
 from pydantic import BaseModel
+from werkzeug.test import TestResponse
 
 from dashboard.app import Dashboard
 from dashboard.audit.models import AuditEntry
@@ -17,6 +18,7 @@ from dashboard.jobs.actions import start_run
 from dashboard.jobs.context import RunContext
 from dashboard.jobs.registry import JobType
 from dashboard.runs.models import Run
+from dashboard.schedules.models import Schedule
 from tests.factories import make_user
 from tests.factories.ledger import load_of, run_of, timeline_of
 from tests.factories.mailings import acting
@@ -165,3 +167,26 @@ def test_what_cannot_be_marked_done_is_told_in_a_sentence(
     run = make_run(app, acme, state)
     assert said in operator.post(f"/runs/{run.id}/confirmations", data={"note": note}, follow_redirects=True).text
     assert run_of(app, run.id).state == state
+
+
+def save(operator: Browser, key: str) -> TestResponse:
+    fields = {"job_type": "test.echo", "name": "Stock", "when": "cron", "crons": "weekdays at 9", "params-word": "hi"}
+    return operator.post("/schedules", data={**fields, "concurrency_key": key})
+
+
+def test_an_operator_gives_a_schedule_a_key_that_others_share(app: Dashboard, operator: Browser, acme: Tenant) -> None:
+    page = save(operator, "warehouse").headers["Location"]
+    with app.app_context(), system_scope("test") as session:
+        schedule = session.scalars(sa.select(Schedule)).one()
+    assert schedule.concurrency_key == "warehouse"
+    operator.post(f"/schedules/{schedule.id}/runs")
+    assert [run.concurrency_key for run in runs(app)] == ["warehouse"]
+    assert 'value="warehouse"' in operator.get(f"{page}/edit").text
+
+
+@pytest.mark.parametrize("key", ["schedule:1", "backfill:1"])
+def test_a_key_that_is_ours_is_refused_beside_it(operator: Browser, key: str) -> None:
+    answer = save(operator, key)
+    assert answer.status_code == 422
+    assert "schedule: and backfill: are taken." in answer.text
+    assert f'value="{key}"' in answer.text
