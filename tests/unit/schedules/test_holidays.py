@@ -58,6 +58,13 @@ def test_a_line_that_names_no_day_is_refused_in_words(line: str) -> None:
     assert str(caught.value)[-1] == "."
 
 
+@pytest.mark.parametrize("given", [[20261224], 5, [date(2026, 12, 24)], [None]])
+def test_what_is_no_text_is_refused_in_words(given: object) -> None:
+    with pytest.raises(RecurrenceError) as caught:
+        weekdays_at_nine(days_off=given)
+    assert caught.value.field == "days_off"
+
+
 def test_a_holiday_is_left_out_and_told_with_its_name() -> None:
     rule = weekdays_at_nine(days_off=["DE", "2026-12-24 Company day", "2026-12-28"])
     assert [f"{fire.local:%d}" for fire in rule.preview(BEFORE_CHRISTMAS, 2)] == ["29", "30"]
