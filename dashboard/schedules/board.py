@@ -25,6 +25,7 @@ from dashboard.runs.board import Tab
 from dashboard.runs.models import Run
 from dashboard.schedules.actions import recurrence
 from dashboard.schedules.backfills import Progress, backfills_of
+from dashboard.schedules.blackouts import windows_between
 from dashboard.schedules.catchup import ON_TIME
 from dashboard.schedules.models import Occurrence, Schedule, ScheduleRevision
 from dashboard.schedules.occurrences import NAMED_SKIP
@@ -296,21 +297,33 @@ def _decided_range(schedule: Schedule, prefix: str, before: datetime | None) -> 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Difference:
-    """The fires that a change of timing wins and loses within `COMPARED`; counted up to `MOST_COMPARED`."""
+    """The fires that a change of timing wins and loses before `until`, which is `COMPARED` away.
+
+    It is nearer for a rule that fires more than `MOST_COMPARED` times by then: what lies beyond is not compared.
+    """
 
     gained: Sequence[datetime]
     lost: Sequence[datetime]
+    until: datetime
+    is_cut: bool
 
 
 def difference(schedule: Schedule, rule: Recurrence) -> Difference:
     """Compare a stored schedule's fires with those of another rule."""
     now = utc_now()
+    end = now + COMPARED
+    after = list(islice(rule.between(now, end), MOST_COMPARED))
     try:
-        before = set(islice(recurrence(schedule).between(now, now + COMPARED), MOST_COMPARED))
+        before = list(islice(recurrence(schedule).between(now, end), MOST_COMPARED))
     except RecurrenceError:
-        before = set()
-    after = set(islice(rule.between(now, now + COMPARED), MOST_COMPARED))
-    return Difference(gained=sorted(after - before), lost=sorted(before - after))
+        before = []
+    until = min([end, *(fires[-1] for fires in (before, after) if len(fires) == MOST_COMPARED)])
+    return Difference(
+        gained=sorted({at for at in after if at <= until} - set(before)),
+        lost=sorted({at for at in before if at <= until} - set(after)),
+        until=until,
+        is_cut=until < end,
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -349,9 +362,12 @@ class Upcoming:
 
 
 def next_fires(within: timedelta, most: int) -> list[Upcoming]:
-    """Return the tenant's next fires, soonest first; each schedule counts once."""
+    """Return the tenant's next fires, soonest first; each schedule counts once, and what is blacked out does not."""
+    now = utc_now()
+    windows = windows_between(now, now + within)
     due = sa.select(Schedule).where(
-        Schedule.next_at <= utc_now() + within,
+        Schedule.next_at <= now + within,
+        *(sa.not_(sa.and_(Schedule.next_at >= each.start, Schedule.next_at < each.end)) for each in windows),
         Schedule.paused_at.is_(None),
         Schedule.archived_at.is_(None),
         Schedule.problem == "",

@@ -233,3 +233,13 @@ def test_the_next_fires_of_a_schedule_tell_what_a_blackout_swallows(
     black_out(app, acme, TOMORROW + 12 * HOUR, TOMORROW + 13 * HOUR)
     page = operator.get(f"/schedules/{schedule.id}").text
     assert page.count("blackout: Migration: skipped") == 1
+
+
+def test_the_overview_names_no_fire_that_a_blackout_swallows(app: Dashboard, operator: Browser, acme: Tenant) -> None:
+    now = now_of(app)
+    for name, hours in (("Swallowed", 3), ("Goes on", 6)):
+        make_schedule(app, acme, name=name, next_at=now + hours * HOUR, every_seconds=86_400)
+    black_out(app, acme, now + 2 * HOUR, now + 4 * HOUR)
+    page = operator.get("/").text
+    assert "Goes on" in page
+    assert "Swallowed" not in page
