@@ -112,6 +112,18 @@ def test_the_preview_of_a_change_counts_the_fires_gained_and_lost(app: Dashboard
     assert "Fires lost 0" in page
 
 
+def test_fires_too_many_to_compare_in_30_days_are_compared_as_far_as_they_were_counted(
+    app: Dashboard, operator: Browser
+) -> None:
+    operator.post("/schedules", data=form(crons="* * * * *"))
+    (schedule,) = schedules(app)
+    page = preview(operator, schedule_id=schedule.id, crons="*/2 * * * *")
+    assert "Fires gained 0 " in page
+    assert "Fires lost 2,500, first" in page
+    assert "Until " in page
+    assert "In the next 30 days" not in page
+
+
 def test_a_preview_ends_where_the_runs_end(operator: Browser) -> None:
     assert len(re.findall(r"09:00 (?:GMT|BST)", preview(operator, crons="0 9 * * *", runs_left="3"))) == 3
 
