@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import uuid4
@@ -154,6 +155,16 @@ def test_an_interval_is_previewed_from_where_it_is_anchored(app: Dashboard, oper
 def test_a_second_click_on_save_is_the_same_schedule(app: Dashboard, operator: Browser) -> None:
     twice = form(schedule_id=uuid4())
     assert operator.post("/schedules", data=twice).location == operator.post("/schedules", data=twice).location
+    assert len(schedules(app)) == 1
+
+
+def test_clicks_at_the_same_moment_are_one_schedule(app: Dashboard, operator: Browser, acme: Tenant) -> None:
+    browsers = [operator, *(sign_in(app, acme, "olivia@acme.test") for _ in range(3))]
+    wanted = form(schedule_id=uuid4())
+    with ThreadPoolExecutor() as pool:
+        answers = list(pool.map(lambda browser: browser.post("/schedules", data=wanted), browsers))
+    assert {answer.status_code for answer in answers} == {303}
+    assert len({answer.location for answer in answers}) == 1
     assert len(schedules(app)) == 1
 
 
