@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
+import signal
 import threading
-from collections.abc import Mapping
+from _thread import start_new_thread
+from collections.abc import Callable, Mapping
+from types import FrameType
 from typing import Any, cast
 
 import sqlalchemy as sa
@@ -26,6 +29,8 @@ from worker.executor import STOPPED, executor_of
 from worker.hints import EXECUTE
 from worker.loops import Loop
 from worker.presence import Presence
+
+Handler = Callable[[int, FrameType | None], Any]
 
 IDLE_LOOK_SECONDS = 0.2
 FIRST_LOOK_SECONDS = 0.5
@@ -117,6 +122,12 @@ class Worker(worker.Worker):
     Celery's own sleeps its whole time if anything is at work when it begins.
     """
 
+    def install_platform_tweaks(self, worker: WorkController) -> None:
+        super().install_platform_tweaks(worker)
+        if attendance_of(cast(TenantCelery, self.app).flask_app).settings.worker_pool == "gevent":
+            for number in (signal.SIGTERM, signal.SIGQUIT):
+                signal.signal(number, _in_a_greenlet(cast(Handler, signal.getsignal(number))))
+
     def wait_for_soft_shutdown(self) -> bool:
         attendance = attendance_of(cast(TenantCelery, self.app).flask_app)
         attendance.leave_soon()
@@ -125,6 +136,15 @@ class Worker(worker.Worker):
             log.info("worker_stops", busy=len(active_requests), seconds=attendance.settings.soft_shutdown_seconds)
             attendance.wait_for_runs(forever=bool(others))
         return True
+
+
+def _in_a_greenlet(handler: Handler) -> Handler:
+    """Return a handler that may wait: a signal often comes while gevent's loop itself is at work, which must not."""
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        start_new_thread(handler, (number, frame))
+
+    return handle
 
 
 class Farewell(bootsteps.StartStopStep):

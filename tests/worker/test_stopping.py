@@ -85,7 +85,7 @@ def test_a_worker_that_is_asked_to_stop_finishes_what_it_can_and_hands_back_the_
         assert load_of(app, acme).running == 0
 
 
-@pytest.mark.parametrize("pool", ["prefork", "threads"])
+@pytest.mark.parametrize("pool", ["prefork", "threads", "gevent"])
 def test_a_worker_leaves_as_soon_as_its_last_run_has_ended(
     app: Dashboard, acme: Tenant, environment: dict[str, str], beat: RunningProcess, pool: str
 ) -> None:
@@ -99,7 +99,7 @@ def test_a_worker_leaves_as_soon_as_its_last_run_has_ended(
         assert states_of(app, [run_id]) == ["succeeded"]
 
 
-@pytest.mark.parametrize("pool", ["threads", "solo"])
+@pytest.mark.parametrize("pool", ["threads", "gevent", "solo"])
 def test_another_pools_worker_hands_back_a_job_that_listens(
     app: Dashboard, acme: Tenant, environment: dict[str, str], beat: RunningProcess, pool: str
 ) -> None:
