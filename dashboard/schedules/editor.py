@@ -5,11 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from hashlib import sha256
+from secrets import token_hex
 from typing import Any
 from uuid import UUID
 
 from flask import Blueprint, abort, current_app, flash, render_template, request, url_for
+from flask import session as browser
 from flask.typing import ResponseReturnValue
+from werkzeug.datastructures import MultiDict
 
 from dashboard.accounts.access import Action, requires
 from dashboard.core.clock import database_now, utc_now, zone_names
@@ -32,6 +36,8 @@ from dashboard.schedules.recurrence import Recurrence, RecurrenceError
 bp = Blueprint("schedules", __name__, url_prefix="/schedules")
 
 AT_ONCE = {"now", "minute"}
+STARTED = "started"
+"""Under this name the session keeps what was started last, and the form that did it."""
 
 
 @bp.get("/new")
@@ -109,13 +115,25 @@ def update(schedule_id: UUID) -> ResponseReturnValue:
 
 
 def _start(form: ScheduleForm) -> ResponseReturnValue:
+    """Start what was typed, once: a form that is reloaded or sent twice leads to the run that it started."""
+    typed, last = _digest(request.form), browser.get(STARTED, {})
+    if last.get("form") == typed:
+        flash("This was started already, and here it is. To start another one, open the editor again.", "info")
+        return see_other(url_for("runs.show", run_id=last["run"]))
     kind = _kind(form)
     session = db.session()
     not_before = database_now(session) + DELAY if form.when == "minute" else None
     params = parse_form(kind.Params, request.form).model_dump()
     run = start_run(session, kind.key, params, name=form.text("name") or None, not_before=not_before)
     session.commit()
+    browser[STARTED] = {"form": typed, "run": str(run.id)}
     return see_other(url_for("runs.show", run_id=run.id))
+
+
+def _digest(posted: MultiDict[str, str]) -> str:
+    """Return what tells a form as it was opened and typed from every other one, if it came from the editor."""
+    fields = sorted(pair for pair in posted.items(multi=True) if pair[0] != "csrf_token")
+    return sha256(repr(fields).encode()).hexdigest() if posted.get("schedule_id") else token_hex()
 
 
 def _editor(

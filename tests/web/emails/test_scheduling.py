@@ -10,6 +10,7 @@ import sqlalchemy as sa
 from dashboard.app import Dashboard
 from dashboard.core.orm import system_scope
 from dashboard.core.tenancy import Tenant
+from dashboard.runs.models import Run
 from dashboard.schedules.models import Schedule
 from tests.factories import make_user
 from tests.signing_in import Browser, sign_in
@@ -59,6 +60,17 @@ def test_a_mail_is_saved_with_its_parameters(app: Dashboard, operator: Browser) 
         "link": "/runs?state=failed",
         "link_label": "See what failed",
     }
+
+
+def test_a_mail_that_is_sent_now_twice_by_one_form_is_one_run(app: Dashboard, operator: Browser) -> None:
+    opened = form(when="now", schedule_id="01a1fe45-66fb-71ce-9e3f-7f50f3f9d3a8")
+    first, again = (operator.post("/schedules", data=opened) for _ in range(2))
+    assert first.location == again.location
+    assert "started already" in operator.get(again.location.removeprefix("/acme")).text
+    other = operator.post("/schedules", data={**opened, "params-to": "peter@acme.example"})
+    assert other.location != first.location
+    with app.app_context(), system_scope("test") as session:
+        assert session.scalar(sa.select(sa.func.count()).select_from(Run)) == 2
 
 
 def test_an_unknown_field_is_told_beside_it_and_the_text_stays(app: Dashboard, operator: Browser) -> None:
