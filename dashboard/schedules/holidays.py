@@ -119,7 +119,7 @@ def own_days(line: str) -> OwnDays:
         last = date.fromisoformat(read[2]) if read and read[2] else first
     except ValueError:
         raise RecurrenceError(FIELD, f"“{line[:40]}” is no day: write it like 2026-12-24 Company day.") from None
-    if not first <= last < first + timedelta(days=LONGEST_SPAN):
+    if not timedelta() <= last - first < timedelta(days=LONGEST_SPAN):
         raise RecurrenceError(FIELD, f"“{line[:40]}” ends before it begins, or is longer than a year.")
     return OwnDays(first, last, (read[3] or "").strip()[:LONGEST_NAME] if read else "")
 

@@ -86,3 +86,10 @@ def test_a_minute_that_is_none_is_not_spread(alice: Browser, minute: str) -> Non
 @pytest.mark.parametrize("page", ["/calendar/holidays", "/calendar/blackouts"])
 def test_a_revision_of_thousands_of_digits_is_no_revision(alice: Browser, page: str) -> None:
     assert alice.post(page, data={"name": "", "rev": "9" * 5000}).status_code == 422
+
+
+@pytest.mark.parametrize("day", ["9999-12-31", "0001-01-01", "9999-12-30 to 9999-12-31"])
+def test_a_holiday_at_the_end_of_the_calendar_breaks_no_page(alice: Browser, day: str) -> None:
+    assert alice.post("/calendar/holidays", data={"name": "The end", "days": day}).status_code < 500
+    for page in ("/calendar/holidays", "/calendar", "/calendar/load"):
+        assert alice.get(page).status_code == 200
