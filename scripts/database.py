@@ -2,7 +2,6 @@
 
 from flask.cli import FlaskGroup
 
-from dashboard.wsgi import app
 from scripts.embedded import say
 
 
@@ -15,9 +14,9 @@ def main() -> None:
 
 
 def flask(*command: str) -> None:
-    """Run a `flask` command of the dashboard."""
+    """Run a `flask` command of the dashboard, which tells what it cannot do in a sentence."""
     try:
-        FlaskGroup(create_app=lambda: app).main(list(command), prog_name="flask")
+        FlaskGroup().main(["--app", "dashboard.wsgi", *command], prog_name="flask")
     except SystemExit as end:
         if end.code:
             raise

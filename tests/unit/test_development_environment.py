@@ -144,3 +144,11 @@ def test_ports_are_all_different_even_when_two_want_the_same() -> None:
 def test_only_local_addresses_with_exactly_that_port_move() -> None:
     values = {"A": "http://localhost:5000/x", "B": "http://localhost:50001", "C": "http://db.example:5000", "D": "5000"}
     assert moved(values, "5000", 6000) == {**values, "A": "http://localhost:6000/x"}
+
+
+def test_what_is_wrong_with_the_file_is_told_without_a_traceback() -> None:
+    command = [sys.executable, "-m", "scripts.database"]
+    done = subprocess.run(command, env={"SECRET_KEY": "short"}, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "SECRET_KEY: must have at least" in done.stderr
+    assert "Traceback" not in done.stderr
