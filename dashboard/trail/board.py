@@ -18,7 +18,7 @@ from dashboard.core.orm import db
 from dashboard.core.paging import cursor
 from dashboard.core.tenancy import current_tenant
 from dashboard.core.typed import is_everywhere
-from dashboard.runs.models import Run
+from dashboard.runs.models import BulkAction, Run
 from dashboard.schedules.models import Schedule
 
 PAGE = 50
@@ -29,9 +29,10 @@ MAX_VALUE_LENGTH = 300
 NOBODY = {"user": "Somebody", "schedule": "Schedule", "system": "System"}
 """Who acted, where the entry holds no name."""
 
-PAGES: Mapping[str, tuple[type[Schedule] | type[Run], Callable[[UUID], str]]] = {
+PAGES: Mapping[str, tuple[type[Schedule] | type[Run] | type[BulkAction], Callable[[UUID], str]]] = {
     "schedule": (Schedule, lambda found: url_for("schedules.show", schedule_id=found)),
     "run": (Run, lambda found: url_for("runs.show", run_id=found)),
+    "bulk_action": (BulkAction, lambda found: url_for("runs.show_bulk", bulk_id=found)),
 }
 """The kinds of subjects that have a page: their model, and the page's address by the id."""
 

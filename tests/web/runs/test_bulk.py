@@ -222,6 +222,15 @@ def test_its_page_asks_no_more_when_it_has_ended(app: Dashboard, operator: Brows
     assert "hx-trigger" not in page
 
 
+def test_the_audit_trail_leads_to_it(app: Dashboard, acme: Tenant, people: People) -> None:
+    failures(app, acme, 1)
+    sign_in(app, acme, "olivia@acme.test").post("/runs/bulk-retries")
+    page = sign_in(app, acme, "alice@acme.test").get("/audit").text
+    assert "<code>run.retry_all</code>" in page
+    assert f"/runs/bulk/{only_bulk(app).id}" in page
+    assert "Olivia" in page
+
+
 def test_a_viewer_has_no_button_and_may_not(app: Dashboard, acme: Tenant, people: People) -> None:
     failures(app, acme, 1)
     viewer = sign_in(app, acme, "victor@acme.test")
