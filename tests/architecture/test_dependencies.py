@@ -28,7 +28,7 @@ BROUGHT_ALONG = {
     "wtforms": "flask-wtf",
 }
 # Needed without an import: programs, a driver's data, and what is loaded by name.
-WITHOUT_IMPORT = {"gevent", "gunicorn", "honcho", "sentry-sdk", "tzdata"}
+WITHOUT_IMPORT = {"gevent", "gunicorn", "holidays", "honcho", "sentry-sdk", "tzdata"}
 
 
 def imported() -> set[str]:
