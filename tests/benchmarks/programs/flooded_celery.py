@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import time
+from uuid import uuid4
 
 from celery import Celery
 
@@ -12,6 +14,7 @@ from tests.benchmarks.programs.flood_contest import FLOODS, NAP_SECONDS, SLOTS, 
 
 MODULE = "tests.benchmarks.programs.flooded_celery"
 BATCH = 5000
+SAMPLE = "sample"
 
 app = Celery("bench", set_as_current=True)
 app.conf.worker_prefetch_multiplier = 1  # the default of 4 holds the single job back still longer
@@ -38,15 +41,19 @@ class FloodedCelery(CeleryWorkshop, Flooded):
         return [["-m", "celery", "-A", self.module, "-b", self.task.redis_url, *worker]]
 
     def flood(self, count: int, long: bool) -> None:
-        """Publish one message by Celery, halt it in a queue that nobody serves, and copy it."""
-        sample = "sample"
+        """Publish one message by Celery into a queue that nobody serves, and copy it, each copy with ids of its own."""
         if long:
-            self.tasks["nap"].apply_async(queue=sample)
+            self.tasks["nap"].apply_async(queue=SAMPLE)
         else:
-            self.tasks["empty"].apply_async((False,), queue=sample)
-        message = self.redis.rpop(sample).replace(f'"routing_key": "{sample}"'.encode(), b'"routing_key": "celery"')
+            self.tasks["empty"].apply_async((False,), queue=SAMPLE)
+        message = self.redis.rpop(SAMPLE).decode()
+        headers, properties = (json.loads(message)[part] for part in ("headers", "properties"))
         for first in range(0, count, BATCH):
-            self.redis.lpush(self.queues[0], *[message] * min(BATCH, count - first))
+            copies = [
+                message.replace(headers["id"], str(uuid4())).replace(properties["delivery_tag"], str(uuid4()))
+                for _ in range(min(BATCH, count - first))
+            ]
+            self.redis.lpush(self.queues[0], *copies)
 
     def visit(self) -> float:
         self.tasks["note"].apply_async(queue=self.queues[1])
