@@ -173,7 +173,11 @@ def subscription(user_id: UUID, token: str) -> ResponseReturnValue:
     if current_binding() is None:
         abort(404)
     member = db.session.scalar(sa.select(Membership).where(Membership.user_id == user_id))
-    if member is None or not current_tenant().active or not hmac.compare_digest(token, feed_token(member)):
+    if (
+        member is None
+        or not current_tenant().active
+        or not hmac.compare_digest(token.encode(), feed_token(member).encode())
+    ):
         abort(404)
     now = utc_now()
     fires = agenda(now, now + timedelta(days=FEED_DAYS), calendar_zone())

@@ -93,3 +93,8 @@ def test_a_holiday_at_the_end_of_the_calendar_breaks_no_page(alice: Browser, day
     assert alice.post("/calendar/holidays", data={"name": "The end", "days": day}).status_code < 500
     for page in ("/calendar/holidays", "/calendar", "/calendar/load"):
         assert alice.get(page).status_code == 200
+
+
+@pytest.mark.parametrize("token", ["é", "%ff", "x" * 5000])
+def test_a_token_that_is_none_opens_no_calendar(app: Dashboard, acme: Tenant, people: People, token: str) -> None:
+    assert visit(app, acme).get(f"/calendar/{people.alice}/{token}.ics").status_code == 404
