@@ -246,4 +246,6 @@ def _detail(run: Run) -> Row:
         "result": run.result,
         "error_type": run.error_type,
         "error_message": run.error_message,
+        "fingerprint": run.fingerprint,
+        "concurrency_key": run.concurrency_key,
     }

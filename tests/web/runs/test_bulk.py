@@ -256,8 +256,10 @@ def flask(app: Dashboard, *words: str) -> Result:
 
 
 def test_the_command_line_counts_first_if_it_is_asked_to(app: Dashboard, acme: Tenant) -> None:
-    failures(app, acme, 2, fingerprint="a" * 16)
+    alike = failures(app, acme, 2, fingerprint="a" * 16)
     failures(app, acme, 1)
+    shown = flask(app, "show", str(alike[0]), "--json")
+    assert json.loads(shown.stdout)["fingerprint"] == "a" * 16
     result = flask(app, "retry", "--fingerprint", "a" * 16, "--dry-run", "--json")
     assert json.loads(result.stdout) == {"would": "retry", "runs": 2, "failed": 2}
     assert flask(app, "retry", "--state", "failed", "--dry-run").stdout == "3 runs would run again.\n"
