@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from math import isfinite
 from typing import Any
 
 from cryptography.fernet import InvalidToken
@@ -122,9 +123,13 @@ def validate(model: type[BaseModel], data: Mapping[str, Any]) -> BaseModel:
     if unknown:
         raise InvalidInput(unknown)
     try:
-        return model.model_validate(dict(data))
+        params = model.model_validate(dict(data))
     except ValidationError as error:
         raise InvalidInput(_sentences(error)) from None
+    endless = [name for name, value in params if isinstance(value, float) and not isfinite(value)]
+    if endless:  # JSON has no word for it
+        raise InvalidInput(dict.fromkeys(endless, "Enter a number."))
+    return params
 
 
 def dump(params: BaseModel) -> dict[str, Any]:

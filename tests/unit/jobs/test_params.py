@@ -131,6 +131,8 @@ def test_what_is_left_empty_is_none_or_the_default(in_tokyo: None) -> None:
         ("count", "four", "Enter a whole number."),
         ("count", "10", "Enter 9 or less."),
         ("share", "half", "Enter a number."),
+        ("share", "NaN", "Enter a number."),
+        ("share", "1e400", "Enter a number."),
         ("day", "tomorrow", "Enter a date like 2026-11-25."),
         ("at", "09:30", "Enter a date and time like 2026-11-25T09:30."),
         ("to", "olivia", "This is not an email address."),
