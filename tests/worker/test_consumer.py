@@ -6,8 +6,10 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+import redis
 from celery import Celery, chord
 
+from config.celery import KEY_PREFIX
 from dashboard.app import Dashboard
 from dashboard.core.tenancy import Binding, Tenant, bound
 from tests.processes import RunningProcess, worker_process
@@ -80,3 +82,16 @@ def test_an_expired_part_of_a_chord_tells_the_tenants_errback(
         chord([late, probe.report.s()], probe.collect.s().on_error(probe.errback_sent.s())).apply_async()
         assert of_tenant(notes("errback", 1)[0], acme)
         assert of_tenant(got(probe.report.delay()), acme)
+
+
+def test_a_worker_takes_no_message_that_it_has_no_free_slot_for(
+    worker: RunningProcess, celery: Celery, redis_url: str, acme: Tenant
+) -> None:
+    lengths = []
+    with redis.Redis.from_url(redis_url) as broker, bound(Binding.of(acme)):
+        results = [probe.twice.delay(2) for _ in range(5)]
+        while not any(result.ready() for result in results):
+            lengths.append(broker.llen(f"{KEY_PREFIX}default"))
+        assert min(lengths[:-1]) == 3  # the last one may have been read when a slot was free again
+        for result in results:
+            got(result)
