@@ -95,25 +95,23 @@ def create(draft: ScheduleDraft, *, schedule_id: UUID | None = None) -> Schedule
     A second call with the same `schedule_id` and draft, such as of a double click, returns the same schedule.
     """
     session = db.session
-    known = _saved_before(schedule_id, draft)
-    if known is not None:
+    known = session.get(Schedule, schedule_id) if schedule_id else None
+    if known is not None and not _against_stored(known, draft):
         return known
     if full := caps.too_many():
         raise InvalidInput({"name": full})
-    schedule = _new(draft, None if schedule_id and session.get(Schedule, schedule_id) else schedule_id)
+    schedule = _new(draft, None if known else schedule_id)
     try:
         session.flush()
-    except IntegrityError:  # somebody took the id meanwhile: the other click, or nobody that we may see
+    except IntegrityError:  # the other click took the id meanwhile, or it is one that we may not see
         session.rollback()
-        return create(draft, schedule_id=schedule_id if _saved_before(schedule_id, draft) else None)
+        if schedule_id is None:
+            raise
+        known = session.get(Schedule, schedule_id)
+        return known if known is not None and not _against_stored(known, draft) else create(draft)
     _keep_revision(schedule)
     _commit(session(), "schedule.create", schedule)
     return schedule
-
-
-def _saved_before(schedule_id: UUID | None, draft: ScheduleDraft) -> Schedule | None:
-    known = db.session.get(Schedule, schedule_id) if schedule_id else None
-    return known if known is not None and not _against_stored(known, draft) else None
 
 
 def _new(draft: ScheduleDraft, schedule_id: UUID | None) -> Schedule:
