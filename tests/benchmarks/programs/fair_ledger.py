@@ -26,7 +26,8 @@ FREE_EACH_LOOK = 10
 
 END = """
 WITH ended AS (
-    UPDATE run SET state = 'succeeded', lease_until = NULL, finished_at = now() WHERE state = 'admitted'
+    UPDATE run SET state = 'succeeded', lease_until = NULL, finished_at = now()
+    WHERE id IN (SELECT id FROM run WHERE state = 'admitted' LIMIT :count)
     RETURNING tenant_id),
 counted AS (SELECT tenant_id, count(*) AS count FROM ended GROUP BY tenant_id)
 UPDATE tenant_load AS load SET running = running - counted.count FROM counted WHERE counted.tenant_id = load.tenant_id
@@ -44,7 +45,7 @@ def tables(_: Task) -> dict[str, float]:
 
 
 def admission(task: Task) -> dict[str, float]:
-    """Admit into ten free slots again and again; return what an admission takes, in ms, its commit included."""
+    """Admit ten runs again and again, as ten end; return what an admission takes, in ms, its commit included."""
     times: list[float] = []
     used = 0.0
     pace = Pace()
@@ -53,16 +54,14 @@ def admission(task: Task) -> dict[str, float]:
             began, cpu = time.perf_counter(), time.process_time()
             with system_scope("dispatcher") as session:
                 admitted = admit(session, lease=LEASE, pace=pace)
-            if look >= WARM_UP_LOOKS:
+            if look >= WARM_UP_LOOKS and admitted:  # none where the window has just become smaller
                 times.append((time.perf_counter() - began) * 1000)
                 used += (time.process_time() - cpu) * 1000
-            if not admitted:
-                raise SystemExit("Nothing was admitted.")
             with system_scope("benchmark") as session:
-                session.execute(sa.text(END))
+                session.execute(sa.text(END), {"count": FREE_EACH_LOOK})
                 session.execute(sa.text("UPDATE process SET seen_at = now()"))
     cuts = statistics.quantiles(times, n=100, method="inclusive")
-    return {"p50": cuts[49], "p95": cuts[94], "cpu": used / task.looks}
+    return {"p50": cuts[49], "p95": cuts[94], "cpu": used / len(times)}
 
 
 class FloodedLedger(Ledger, Flooded):
