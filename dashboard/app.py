@@ -36,7 +36,6 @@ def create_app(settings: Settings | None = None) -> Dashboard:
     app.config.update(flask_config(settings))
     app.extensions["settings"] = settings
     extensions.db.init_app(app)
-    extensions.migrate.init_app(app, extensions.db, directory=str(features.MIGRATIONS))
     extensions.csrf.init_app(app)
     extensions.limiter.init_app(app)
     secrets.init_app(app, settings.encryption_keys)

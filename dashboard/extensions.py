@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
 from flask_limiter import Limiter
 from flask_limiter.util import get_remote_address
 from flask_login import LoginManager
-from flask_migrate import Migrate
 from flask_sqlalchemy import SQLAlchemy
 from flask_sqlalchemy.session import Session
 from flask_wtf import CSRFProtect
@@ -21,6 +21,9 @@ NAMING = {
     "fk": "fk_%(table_name)s_%(column_0_N_name)s",
     "pk": "pk_%(table_name)s",
 }
+
+MIGRATIONS = Path(__file__).parent.parent / "migrations"
+"""Where the schema's revisions are. `HEAD` in it names the newest."""
 
 
 class Base(DeclarativeBase):
@@ -42,7 +45,6 @@ class WalledSession(Session):
 db = SQLAlchemy(
     model_class=Base, disable_autonaming=True, session_options={"class_": WalledSession, "expire_on_commit": False}
 )
-migrate = Migrate()
 login_manager = LoginManager()
 csrf = CSRFProtect()
 limiter = Limiter(key_func=get_remote_address)

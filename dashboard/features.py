@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -53,7 +52,6 @@ from dashboard.trail import views as trail
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIApplication
 
-MIGRATIONS = Path(__file__).parent.parent / "migrations"
 MODELS = (_tenants, _accounts, _audit, _runs, _schedules, _emails, _problems)
 """Every module with tables, so that they are all known before the first query."""
 

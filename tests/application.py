@@ -9,6 +9,7 @@ import pytest
 import sqlalchemy as sa
 from flask_migrate import upgrade
 
+import migrations
 from config.settings import Settings
 from dashboard.app import Dashboard, create_app
 from dashboard.core.orm import db
@@ -57,6 +58,7 @@ def migrated(settings: Settings) -> Iterator[Dashboard]:
     """The application for `settings`, on the database that they name, brought to the present schema."""
     app = create_app(settings)
     app.testing = True
+    migrations.attach(app)
     with app.app_context():
         upgrade()
     yield app

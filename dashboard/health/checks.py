@@ -11,7 +11,6 @@ from typing import Literal, cast
 
 import redis
 import sqlalchemy as sa
-from alembic.script import ScriptDirectory
 from flask import current_app
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
@@ -22,6 +21,7 @@ from config.settings import Settings
 from dashboard.core.clock import tzdata_version, utc_now
 from dashboard.core.formats import duration, plural
 from dashboard.core.orm import Base, db, system_scope
+from dashboard.extensions import MIGRATIONS
 from dashboard.monitor.fleet import Fleet, load_fleet
 from dashboard.monitor.upstream import Flower, FlowerAway, FlowerBusy
 from dashboard.runs.models import TenantLoad
@@ -322,7 +322,7 @@ def _redis_client(settings: Settings) -> redis.Redis:
 
 @cache
 def _migration_heads() -> frozenset[str]:
-    return frozenset(ScriptDirectory.from_config(current_app.extensions["migrate"].migrate.get_config()).get_heads())
+    return frozenset((MIGRATIONS / "HEAD").read_text().split())
 
 
 def _present_heads(session: Session) -> frozenset[str]:

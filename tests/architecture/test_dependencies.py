@@ -7,6 +7,7 @@ from importlib.metadata import packages_distributions
 
 from tests.architecture.project import PACKAGES, ROOT, SOURCES, tree
 
+MIGRATIONS = ROOT / "migrations"
 BASE = {
     re.sub(r"\[.*|[<>=;].*", "", line).strip().lower()
     for line in (ROOT / "requirements" / "base.in").read_text().splitlines()
@@ -32,16 +33,16 @@ WITHOUT_IMPORT = {"gevent", "gunicorn", "holidays", "honcho", "sentry-sdk", "tzd
 
 
 def imported() -> set[str]:
-    """The distributions that config, dashboard and worker import."""
+    """The distributions that config, dashboard, worker and migrations import."""
     names: set[str] = set()
-    for path in SOURCES:
+    for path in (*SOURCES, *MIGRATIONS.rglob("*.py")):
         for node in ast.walk(tree(path)):
             if isinstance(node, ast.Import):
                 names |= {alias.name.partition(".")[0] for alias in node.names}
             elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
                 names.add(node.module.partition(".")[0])
     known = packages_distributions()
-    foreign = names - set(PACKAGES) - sys.stdlib_module_names - {"_typeshed"}
+    foreign = names - {*PACKAGES, MIGRATIONS.name} - sys.stdlib_module_names - {"_typeshed"}
     return {known[name][0].lower().replace("_", "-") for name in foreign}
 
 

@@ -10,6 +10,7 @@ from itertools import count
 
 from flask_migrate import upgrade
 
+import migrations
 from config.settings import Settings
 from dashboard.app import Dashboard, create_app
 from dashboard.core.orm import db
@@ -78,6 +79,7 @@ def installed(environment: Mapping[str, str]) -> Iterator[Site]:
             "PLATFORM_ROOT": f"http://localhost:{port}",
         }
         app = create_app(Settings.from_env(own))
+        migrations.attach(app)
         with app.app_context():
             upgrade()
         yield Site(postgres=postgres, valkey=valkey, environment=own, app=app)

@@ -18,8 +18,8 @@ from flask_migrate import downgrade, upgrade
 from config.settings import Settings
 from dashboard.app import Dashboard, create_app
 from dashboard.core.orm import Base, db, system_scope
-from dashboard.features import MIGRATIONS
-from migrations import TURN_LOCK
+from dashboard.extensions import MIGRATIONS
+from migrations import TURN_LOCK, attach
 from migrations.privileges import APP_TABLES
 from tests.processes import running, wait_until
 from tests.servers import PostgresAddress
@@ -73,6 +73,7 @@ def fresh_environment(environment: dict[str, str], postgres: PostgresAddress, fr
 def fresh_app(fresh_environment: dict[str, str]) -> Iterator[Dashboard]:
     """The application on an empty database."""
     app = create_app(Settings.from_env(fresh_environment))
+    attach(app)
     with app.app_context():
         yield app
         for engine in db.engines.values():

@@ -9,6 +9,7 @@ from datetime import timedelta
 import sqlalchemy as sa
 from flask_migrate import upgrade
 
+import migrations
 from dashboard.core.ids import new_id
 from dashboard.core.orm import system_scope
 from dashboard.runs.dispatcher import Pace, admit
@@ -36,6 +37,7 @@ UPDATE tenant_load AS load SET running = running - counted.count FROM counted WH
 
 def tables(_: Task) -> dict[str, float]:
     """Make the tables, and a worker that has ten slots."""
+    migrations.attach(main.flask_app)
     with main.flask_app.app_context():
         upgrade()
         with system_scope("benchmark") as session:

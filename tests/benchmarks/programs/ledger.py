@@ -10,6 +10,7 @@ import redis
 import sqlalchemy as sa
 from flask_migrate import upgrade
 
+import migrations
 from config.celery import KEY_PREFIX
 from dashboard.core.carriage import HEADER
 from dashboard.core.clock import database_now
@@ -30,6 +31,7 @@ BATCH = 1000
 
 def make_tenants() -> list[TenantRecord]:
     """Make the tables, and tenants with a root each."""
+    migrations.attach(main.flask_app)
     upgrade()
     with system_scope("benchmark") as session:
         now = database_now(session)

@@ -8,6 +8,7 @@ import sys
 import sqlalchemy as sa
 from flask_migrate import upgrade
 
+import migrations
 from dashboard.core.ids import new_id
 from dashboard.core.orm import system_scope
 from dashboard.runs.load import SCHEDULES, notify
@@ -59,6 +60,7 @@ class Stationmaster(Contestant):
         self.flask_app = main.flask_app
 
     def seed(self) -> None:
+        migrations.attach(self.flask_app)
         with self.flask_app.app_context():
             upgrade()
             with system_scope("benchmark") as session:
