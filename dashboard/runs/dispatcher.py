@@ -97,10 +97,11 @@ Held = dict[tuple[str, str], int]
 """How many runs are admitted or running, by (queue, lane)."""
 
 
-def window_of(island: Fleet, held: Held, ahead: int, total: int) -> Window:
+def window_of(island: Fleet, held: Held, ahead: int, slots: int) -> Window:
     """Return the window of workers that share queues; `ahead` runs may lie in the broker beyond their slots.
 
-    `total` is how many runs all workers together may hold: a tenant gets half of them if nobody said, and never all.
+    Of all `slots` of the fleet a tenant gets half if nobody said, and never all. What lies ahead does not count: one
+    tenant's short runs must not let another's long ones have every slot.
     """
     depth = island.slots + ahead
     mine = {key: count for key, count in held.items() if key[0] in island.queues}
@@ -115,8 +116,8 @@ def window_of(island: Fleet, held: Held, ahead: int, total: int) -> Window:
         ),
         free=free,
         bulk=max(0, min(free, depth - kept - busy_bulk)),
-        share=max(1, total // 2),
-        most=max(1, total - 1),
+        share=max(1, slots // 2),
+        most=max(1, slots - 1),
     )
 
 
@@ -159,10 +160,9 @@ def admit(session: Session, *, lease: timedelta, pace: Pace) -> list[Admitted]:
     look = look_at(session, lease)
     pace.observe(look.admitted_ever, sum(look.held.values()))
     fleet = look.fleet
-    total = fleet.slots + pace.ahead(fleet, fleet.slots)
     admitted: list[Admitted] = []
     for island in fleet.islands():
-        window = window_of(island, look.held, pace.ahead(island, fleet.slots), total)
+        window = window_of(island, look.held, pace.ahead(island, fleet.slots), fleet.slots)
         chosen = pick(backlogs(session, window, look.now), window, look.now) if window.free else []
         admitted += _carry_out(session, chosen, lease)
     return admitted
