@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from uuid import UUID
 
 from flask import Blueprint, abort, current_app, flash, render_template, request, url_for
@@ -88,36 +89,21 @@ def cancel(run_id: UUID) -> ResponseReturnValue:
 @requires(Action.RETRY_RUN)
 def retry(run_id: UUID) -> ResponseReturnValue:
     """Give a failed run a fresh budget of attempts."""
-    try:
-        actions.retry(run_id)
-        flash("It will run again as soon as a worker is free.", "ok")
-    except Refused as refusal:
-        flash(str(refusal), "warn")
-    return see_other(url_for("runs.show", run_id=run_id))
+    return _act(run_id, actions.retry, "It will run again as soon as a worker is free.")
 
 
 @bp.post("/<uuid:run_id>/confirmations")
 @requires(Action.RESOLVE_PROBLEM)
 def mark_done(run_id: UUID) -> ResponseReturnValue:
     """Say of an interrupted run that its work is done."""
-    try:
-        actions.mark_done(run_id, request.form.get("note", ""))
-        flash("Marked as done.", "ok")
-    except Refused as refusal:
-        flash(str(refusal), "warn")
-    return see_other(url_for("runs.show", run_id=run_id))
+    return _act(run_id, partial(actions.mark_done, note=request.form.get("note", "")), "Marked as done.")
 
 
 @bp.post("/<uuid:run_id>/releases")
 @requires(Action.RELEASE_KEY)
 def release_key(run_id: UUID) -> ResponseReturnValue:
     """Take the concurrency key from this run, so that the next one can start."""
-    try:
-        actions.release_key(run_id)
-        flash("Released. Whoever waits for the key starts now.", "ok")
-    except Refused as refusal:
-        flash(str(refusal), "warn")
-    return see_other(url_for("runs.show", run_id=run_id))
+    return _act(run_id, actions.release_key, "Released. Whoever waits for the key starts now.")
 
 
 @bp.get("/bulk-retries/new")
@@ -170,6 +156,15 @@ def stop_bulk(bulk_id: UUID) -> ResponseReturnValue:
     except Refused as refusal:
         flash(str(refusal), "warn")
     return see_other(url_for("runs.show_bulk", bulk_id=bulk_id))
+
+
+def _act(run_id: UUID, act: Callable[[UUID], Run], done: str) -> ResponseReturnValue:
+    try:
+        act(run_id)
+        flash(done, "ok")
+    except Refused as refusal:
+        flash(str(refusal), "warn")
+    return see_other(url_for("runs.show", run_id=run_id))
 
 
 def _bulk_question(kind: bulk.Kind) -> ResponseReturnValue:
