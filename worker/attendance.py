@@ -129,6 +129,9 @@ class Worker(worker.Worker):
                 signal.signal(number, _in_a_greenlet(cast(Handler, signal.getsignal(number))))
 
     def wait_for_soft_shutdown(self) -> bool:
+        # Heroku tells every process to stop, and so does whoever watches this one: the second time is no impatience,
+        # which Celery would take it for, and cut the runs off. Ctrl-C still is.
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
         attendance = attendance_of(cast(TenantCelery, self.app).flask_app)
         attendance.leave_soon()
         others = [request for request in active_requests if request.task.name != EXECUTE]

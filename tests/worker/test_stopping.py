@@ -99,6 +99,21 @@ def test_a_worker_leaves_as_soon_as_its_last_run_has_ended(
         assert states_of(app, [run_id]) == ["succeeded"]
 
 
+@pytest.mark.parametrize("pool", ["prefork", "threads", "gevent"])
+def test_a_worker_that_is_told_twice_to_stop_still_finishes_its_run(
+    app: Dashboard, acme: Tenant, environment: dict[str, str], beat: RunningProcess, pool: str
+) -> None:
+    with worker_process(environment, pool=pool, plugins=[PLUGIN]) as worker:
+        until_ready(app)
+        (run_id,) = enqueue_runs(app, acme, **job("sleep_once", seconds=1.5))
+        until_started(app, run_id, worker, beat)
+        worker.signal(signal.SIGTERM)
+        wait_until(lambda: "worker_stops" in worker.output(), 10.0, worker.output)
+        worker.signal(signal.SIGTERM)
+        wait_until(lambda: not worker.is_running, 15.0, worker.output)
+        assert states_of(app, [run_id]) == ["succeeded"], worker.output()
+
+
 @pytest.mark.parametrize("pool", ["threads", "gevent", "solo"])
 def test_another_pools_worker_hands_back_a_job_that_listens(
     app: Dashboard, acme: Tenant, environment: dict[str, str], beat: RunningProcess, pool: str
