@@ -67,6 +67,17 @@ def migrated(settings: Settings) -> Iterator[Dashboard]:
             engine.dispose()
 
 
+@contextmanager
+def on_database_of_its_own(postgres: PostgresAddress, environment: dict[str, str], name: str) -> Iterator[Dashboard]:
+    """The application on a new database called `name`, which is dropped at the end."""
+    postgres.create_database(name)
+    roles = {"DATABASE_URL": "app", "SYSTEM_DATABASE_URL": "system", "OWNER_DATABASE_URL": "owner"}
+    urls = {variable: postgres.url(role, name) for variable, role in roles.items()}
+    with migrated(Settings.from_env({**environment, **urls})) as app:
+        yield app
+    postgres.drop_database(name)
+
+
 @pytest.fixture
 def app(migrated_app: Dashboard, postgres: PostgresAddress, database: str) -> Iterator[Dashboard]:
     """The application; what a test leaves in the database is gone before the next one."""

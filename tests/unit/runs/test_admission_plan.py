@@ -11,14 +11,13 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from config.settings import Settings
 from dashboard.app import Dashboard
 from dashboard.core.clock import database_now
 from dashboard.core.orm import system_scope
 from dashboard.runs import dispatcher
 from dashboard.runs.dispatcher import Pace
 from dashboard.runs.fairness import Window, pick
-from tests.application import migrated
+from tests.application import on_database_of_its_own
 from tests.factories.backlog import pile_up
 from tests.factories.ledger import make_worker
 from tests.servers import PostgresAddress
@@ -34,17 +33,13 @@ LEASE = timedelta(seconds=30)
 def crowded(postgres: PostgresAddress, database: str, environment: dict[str, str]) -> Iterator[Dashboard]:
     """The application on a database of its own, in which a thousand tenants have a thousand ready runs each."""
     name = f"{database}_crowded"
-    postgres.create_database(name)
-    roles = {"DATABASE_URL": "app", "SYSTEM_DATABASE_URL": "system", "OWNER_DATABASE_URL": "owner"}
-    urls = {variable: postgres.url(role, name) for variable, role in roles.items()}
     engine = sa.create_engine(postgres.url("admin", name).replace("postgresql://", "postgresql+psycopg://"))
-    with migrated(Settings.from_env({**environment, **urls})) as app:
+    with on_database_of_its_own(postgres, environment, name) as app:
         with engine.connect() as connection:
             pile_up(connection, TENANTS, EACH)
         make_worker(app, WINDOW.free)
+        engine.dispose()
         yield app
-    engine.dispose()
-    postgres.drop_database(name)
 
 
 def nodes(plan: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:

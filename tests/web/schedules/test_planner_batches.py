@@ -11,7 +11,6 @@ import pytest
 import sqlalchemy as sa
 from pydantic import BaseModel
 
-from config.settings import Settings
 from dashboard.app import Dashboard
 from dashboard.core.clock import database_now
 from dashboard.core.orm import db, system_scope
@@ -24,7 +23,7 @@ from dashboard.schedules.claiming import FAIR, GLANCE
 from dashboard.schedules.models import Schedule
 from dashboard.schedules.timing import recurrence_of
 from dashboard.tenants.models import TenantRecord
-from tests.application import migrated
+from tests.application import on_database_of_its_own
 from tests.factories import make_tenant
 from tests.factories.schedules import make_schedule, occurrences, planned, runs, stored
 from tests.servers import PostgresAddress
@@ -286,13 +285,8 @@ def test_looking_for_work_reads_index_entries_however_many_schedules_there_are(
 @pytest.fixture
 def untouched(postgres: PostgresAddress, database: str, environment: dict[str, str]) -> Iterator[Dashboard]:
     """The application on a database of its own: what other tests left in one decides what PostgreSQL finds cheap."""
-    name = f"{database}_batches"
-    postgres.create_database(name)
-    roles = {"DATABASE_URL": "app", "SYSTEM_DATABASE_URL": "system", "OWNER_DATABASE_URL": "owner"}
-    urls = {variable: postgres.url(role, name) for variable, role in roles.items()}
-    with migrated(Settings.from_env({**environment, **urls})) as app:
+    with on_database_of_its_own(postgres, environment, f"{database}_batches") as app:
         yield app
-    postgres.drop_database(name)
 
 
 def test_a_fair_batch_reads_each_tenants_own_part_of_the_index(untouched: Dashboard) -> None:
