@@ -167,7 +167,8 @@ def test_times_follow_the_viewers_choice_of_zone(open_page: Visitor) -> None:
     expect(page.locator(".timeline time").first).to_contain_text("JST")
     for choice, zone in (("UTC", "UTC"), ("mine", "UTC-03"), ("tenant", "JST")):
         page.click(".who")
-        page.click(f"[data-zone-choice={choice}]")
+        with page.expect_navigation():  # Until the page has loaded: a click on a half loaded one may be dropped.
+            page.click(f"[data-zone-choice={choice}]")
         expect(page.locator(".timeline time").first).to_contain_text(zone)
 
 

@@ -179,7 +179,8 @@ def got_or_failed(result: AsyncResult[Any]) -> None:
 def test_hooks_see_the_tenant(worker: RunningProcess, celery: Celery, notes: Notes, initech: Tenant) -> None:
     with bound(Binding.of(initech)):
         for end in ("success", "fail", "retry"):
-            got_or_failed(probe.hooked.delay(end))
+            # No wait for the result: an attempt says RETRY after it published the next, which may have succeeded.
+            probe.hooked.delay(end)
     called = notes("hooks", 11)
     assert all(of_tenant(note, initech) for note in called)
     names = [note["hook"] for note in called]
