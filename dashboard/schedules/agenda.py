@@ -1,4 +1,4 @@
-"""Compute what all schedules of a tenant will fire in a span of time, for the calendar and the load forecast."""
+"""Compute what all schedules of a tenant will fire in a span of time, day by day."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ import sqlalchemy as sa
 from dashboard.core.clock import utc_now
 from dashboard.core.orm import db
 from dashboard.schedules.actions import recurrence
-from dashboard.schedules.blackouts import Window, divide, window_at, windows_between
+from dashboard.schedules.alike import Alike, alike
+from dashboard.schedules.blackouts import Window, window_at, windows_between
 from dashboard.schedules.calendars import HOLIDAY
 from dashboard.schedules.models import Occurrence, Schedule
-from dashboard.schedules.recurrence import RecurrenceError
+from dashboard.schedules.recurrence import Recurrence, RecurrenceError
 from dashboard.schedules.single_fires import BY_HAND, decided_of, planned_by_hand
-from dashboard.schedules.timing import start_of
 
 OFTEN, OFTEN_SKIPPED = 12, 3
 """A schedule that fires, or is skipped, more often than this in a day is one line of that day, with its count."""
@@ -31,8 +31,6 @@ MOST_FIRES = 1500
 MOST_SCHEDULES = 5000
 CROWD = 5
 """So many fires in one minute are still no crowd."""
-
-MINUTE = timedelta(minutes=1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,16 +64,30 @@ class Entry:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Agenda:
-    """The fires of a span by local day; `hours` counts those that will run by their local hour's start.
+    """The fires of a span by local day; `hours` counts those that will run by their local hour of the day, 0 to 23.
 
     `windows` are the blackouts that reach into the span. `unfinished` are schedules that fire too often to be counted
     to the end of the span.
     """
 
     days: Mapping[date, Sequence[Entry]]
-    hours: Mapping[datetime, int]
+    hours: Mapping[int, int]
     unfinished: Sequence[Schedule]
     windows: Sequence[Window] = ()
+
+
+@dataclass(slots=True, kw_only=True)
+class _Look:
+    """What a rule fires in a span: what will run by local day, and what is skipped by local day and reason.
+
+    `uses` counts the schedules that it holds for, `meeting` those of them that no jitter spreads.
+    """
+
+    runs: Mapping[date, Sequence[datetime]]
+    skipped: Mapping[tuple[date, str], Sequence[datetime]]
+    is_cut: bool
+    uses: int = 0
+    meeting: int = 0
 
 
 def agenda(start: datetime, end: datetime, zone: ZoneInfo) -> Agenda:
@@ -91,7 +103,7 @@ def agenda(start: datetime, end: datetime, zone: ZoneInfo) -> Agenda:
 
 
 class _Book:
-    """Collects the entries of a span, schedule by schedule."""
+    """Collects the entries of a span, schedule by schedule; those that fire in the same minutes share one look."""
 
     def __init__(
         self,
@@ -101,60 +113,79 @@ class _Book:
         windows: Sequence[Window],
         decided: Mapping[tuple[UUID, datetime], Occurrence],
     ) -> None:
-        self.start, self.end, self.zone, self.windows, self.decided = start, end, zone, windows, decided
+        self.start, self.end, self.zone, self.windows = start, end, zone, windows
+        self.decided: defaultdict[UUID, dict[datetime, Occurrence]] = defaultdict(dict)
+        for (schedule_id, nominal), occurrence in decided.items():
+            self.decided[schedule_id][nominal] = occurrence
         self.days: defaultdict[date, list[Entry]] = defaultdict(list)
-        self.hours: Counter[datetime] = Counter()
+        self.hours: Counter[int] = Counter()
         self.minutes: Counter[datetime] = Counter()
         self.unfinished: list[Schedule] = []
+        self.looks: dict[object, _Look] = {}
 
     def enter(self, schedule: Schedule) -> None:
         """Add what the schedule fires by itself, and what of that is skipped."""
-        fires = fires_of(schedule, self.start, self.end)
-        if len(fires) == MOST_FIRES:
+        shared = alike(schedule, self.start)
+        if shared is None:
+            return
+        look, shift = self._look_of(schedule, shared), shared.shift
+        look.uses += 1
+        look.meeting += not schedule.jitter_seconds
+        if look.is_cut:
             self.unfinished.append(schedule)
-        elif schedule.skip_dates or schedule.days_off:
-            self._enter_skipped(schedule, _left_out(schedule, self.start, self.end))
-        swallowed = {at: window for at in fires if (window := window_at(self.windows, at))}
-        self._enter_skipped(schedule, [(at, f"blackout: {window.name}") for at, window in swallowed.items()])
-        runs = [at for at in fires if at not in swallowed]
-        if self.decided:
-            by_hand = [at for at in runs if self._reason(schedule, at) == BY_HAND]
-            self._enter_skipped(schedule, [(at, "by hand") for at in by_hand])
-            runs = [at for at in runs if (schedule.id, at) not in self.decided]
-        for moments in _by_day(runs, self.zone).values():
-            self._enter_runs(schedule, moments)
+        for day, moments in look.runs.items():
+            self.days[day].extend(_entries(schedule, moments, shift))
+        for (day, words), moments in look.skipped.items():
+            self.days[day].extend(_entries(schedule, moments, shift, skipped=words, often=OFTEN_SKIPPED))
 
     def add(self, at: datetime, entry: Entry) -> None:
         """Add what will run at a moment."""
         local = at.astimezone(self.zone)
         self.days[local.date()].append(entry)
-        self.hours[local.replace(minute=0, second=0, microsecond=0)] += 1
+        self.hours[local.hour] += 1
         self.minutes[at.replace(second=0, microsecond=0)] += 1
 
     def closed(self) -> Agenda:
         """Return the whole, in order, with the minutes marked at which too much starts."""
+        for look in self.looks.values():
+            self._count(look)
         for day, entries in self.days.items():
             entries.sort(key=lambda entry: (entry.at, entry.schedule.name))
             self.days[day] = [self._marked(entry) for entry in entries]
         return Agenda(days=self.days, hours=self.hours, unfinished=self.unfinished, windows=self.windows)
 
-    def _reason(self, schedule: Schedule, at: datetime) -> str:
-        decided = self.decided.get((schedule.id, at))
-        return decided.reason if decided else ""
+    def _look_of(self, schedule: Schedule, shared: Alike) -> _Look:
+        """Return a look that was had before, if the schedule's fires are those of others."""
+        by_hand = self.decided.get(schedule.id, {})
+        key = schedule.id if by_hand else (shared.rule, schedule.runs_left)
+        if key not in self.looks:
+            self.looks[key] = self._look(shared, schedule.runs_left, by_hand)
+        return self.looks[key]
 
-    def _enter_runs(self, schedule: Schedule, moments: list[datetime]) -> None:
-        locals_ = [at.astimezone(self.zone) for at in moments]
-        self.hours.update(local.replace(minute=0, second=0) for local in locals_)
-        if not schedule.jitter_seconds:
-            self.minutes.update(at.replace(second=0) for at in moments)
-        self.days[locals_[0].date()].extend(_entries(schedule, moments))
-
-    def _enter_skipped(self, schedule: Schedule, skipped: Iterable[tuple[datetime, str]]) -> None:
+    def _look(self, shared: Alike, runs_left: int | None, by_hand: Mapping[datetime, Occurrence]) -> _Look:
+        fires = fires_between(shared.rule, self.start, self.end, runs_left)
+        is_cut = len(fires) == MOST_FIRES
+        skipped = [] if is_cut else _left_out(shared.rule, self.start, self.end)
+        runs = []
+        for at in fires:
+            decided = by_hand.get(at + shared.shift)
+            if window := window_at(self.windows, at + shared.shift):
+                skipped.append((at, f"blackout: {window.name}"))
+            elif decided is None:
+                runs.append(at)
+            elif decided.reason == BY_HAND:
+                skipped.append((at, "by hand"))
         by_reason: defaultdict[tuple[date, str], list[datetime]] = defaultdict(list)
         for at, words in skipped:
             by_reason[at.astimezone(self.zone).date(), words].append(at)
-        for (day, words), moments in by_reason.items():
-            self.days[day].extend(_entries(schedule, moments, skipped=words, often=OFTEN_SKIPPED))
+        return _Look(runs=_by_day(runs, self.zone), skipped=by_reason, is_cut=is_cut)
+
+    def _count(self, look: _Look) -> None:
+        moments = [at for day in look.runs.values() for at in day]
+        for hour, number in Counter(at.astimezone(self.zone).hour for at in moments).items():
+            self.hours[hour] += number * look.uses
+        for at in moments if look.meeting else ():
+            self.minutes[at.replace(second=0)] += look.meeting
 
     def _marked(self, entry: Entry) -> Entry:
         crowd = 0 if entry.skipped or entry.count > 1 else self.minutes[entry.at.replace(second=0, microsecond=0)]
@@ -175,22 +206,23 @@ def active_schedules() -> Sequence[Schedule]:
 def fires_of(schedule: Schedule, start: datetime, end: datetime) -> list[datetime]:
     """Return the fires of a schedule in [start, end), at most MOST_FIRES; none for a rule that makes no sense."""
     try:
-        rule = recurrence(schedule)
+        return fires_between(recurrence(schedule), start, end, schedule.runs_left)
     except RecurrenceError:
         return []
+
+
+def fires_between(rule: Recurrence, start: datetime, end: datetime, runs_left: int | None) -> list[datetime]:
+    """Return the fires of a rule in [start, end), at most MOST_FIRES and not more than there are runs left."""
     moment = timedelta(seconds=1)
-    limit = MOST_FIRES if schedule.runs_left is None else min(MOST_FIRES, schedule.runs_left)
+    limit = MOST_FIRES if runs_left is None else min(MOST_FIRES, runs_left)
     return list(islice(rule.between(start - moment, end - moment), limit))
 
 
-def _left_out(schedule: Schedule, start: datetime, end: datetime) -> list[tuple[datetime, str]]:
-    """Return what the rule names in [start, end) and leaves out, with the reason in words."""
+def _left_out(rule: Recurrence, start: datetime, end: datetime) -> list[tuple[datetime, str]]:
+    """Return what a rule names in [start, end) and leaves out, with the reason in words."""
     moment = timedelta(seconds=1)
-    try:
-        skips = islice(recurrence(schedule).left_out(start - moment, end - moment), MOST_FIRES)
-        return [(skip.at, f"holiday: {skip.note}" if skip.reason == HOLIDAY else "skipped date") for skip in skips]
-    except RecurrenceError:
-        return []
+    skips = islice(rule.left_out(start - moment, end - moment), MOST_FIRES)
+    return [(skip.at, f"holiday: {skip.note}" if skip.reason == HOLIDAY else "skipped date") for skip in skips]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -213,58 +245,6 @@ def swallowed(start: datetime, end: datetime) -> Swallowed:
     return Swallowed(schedules=found, more=any(count == MOST_FIRES for _, count in found))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BusyMinute:
-    """A minute at which several schedules start at once."""
-
-    at: datetime
-    schedules: Sequence[Schedule]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Forecast:
-    """The load of a span: fires per minute as (minute, count), and the busiest minutes, busiest first."""
-
-    minutes: Mapping[datetime, int]
-    busiest: Sequence[BusyMinute]
-
-    @property
-    def peak(self) -> int:
-        return max(self.minutes.values(), default=0)
-
-    @property
-    def total(self) -> int:
-        return sum(self.minutes.values())
-
-
-def forecast(start: datetime, end: datetime, *, most: int = 5) -> Forecast:
-    """Count the bound tenant's fires of [start, end) minute by minute, jitter included."""
-    at_minute: defaultdict[datetime, list[Schedule]] = defaultdict(list)
-    minutes: Counter[datetime] = Counter()
-    windows = windows_between(start, end)
-    for schedule in active_schedules():
-        for at in divide(fires_of(schedule, start, end), windows)[0]:
-            minute = start_of(schedule, recurrence(schedule), at).replace(second=0)
-            minutes[minute] += 1
-            if not schedule.jitter_seconds:
-                at_minute[minute].append(schedule)
-    crowded = (BusyMinute(at=at, schedules=found) for at, found in at_minute.items() if len(found) > 1)
-    busiest = sorted(crowded, key=lambda minute: (-len(minute.schedules), minute.at))
-    return Forecast(minutes=minutes, busiest=_different(busiest, most))
-
-
-def _different(busiest: Iterable[BusyMinute], most: int) -> list[BusyMinute]:
-    """Keep one minute for each group of schedules that meet: a daily meeting needs one answer, not one a day."""
-    seen: set[frozenset[object]] = set()
-    kept: list[BusyMinute] = []
-    for minute in busiest:
-        group = frozenset(schedule.id for schedule in minute.schedules)
-        if group not in seen and len(kept) < most:
-            seen.add(group)
-            kept.append(minute)
-    return kept
-
-
 def _by_day(fires: Iterable[datetime], zone: ZoneInfo) -> dict[date, list[datetime]]:
     days: defaultdict[date, list[datetime]] = defaultdict(list)
     for at in fires:
@@ -272,8 +252,10 @@ def _by_day(fires: Iterable[datetime], zone: ZoneInfo) -> dict[date, list[dateti
     return days
 
 
-def _entries(schedule: Schedule, moments: list[datetime], *, skipped: str = "", often: int = OFTEN) -> list[Entry]:
+def _entries(
+    schedule: Schedule, moments: Sequence[datetime], shift: timedelta, *, skipped: str = "", often: int = OFTEN
+) -> list[Entry]:
     if len(moments) > often:
-        first = moments[0]
+        first = moments[0] + shift
         return [Entry(at=first, nominal=first, schedule=schedule, count=len(moments), skipped=skipped)]
-    return [Entry(at=at, nominal=at, schedule=schedule, skipped=skipped) for at in moments]
+    return [Entry(at=at, nominal=at, schedule=schedule, skipped=skipped) for at in (each + shift for each in moments)]

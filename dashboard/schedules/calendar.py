@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hmac
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
@@ -19,11 +20,14 @@ from flask_login import current_user
 from dashboard.accounts.access import Action, public, requires
 from dashboard.accounts.models import Membership
 from dashboard.core.clock import utc_now
-from dashboard.core.htmx import uncached
+from dashboard.core.htmx import see_other, uncached
 from dashboard.core.orm import db
+from dashboard.core.templating import display_zone
 from dashboard.core.tenancy import current_binding, current_tenant
-from dashboard.schedules.agenda import Agenda, Entry, agenda, forecast
+from dashboard.core.typed import instant
+from dashboard.schedules.agenda import Agenda, Entry, agenda
 from dashboard.schedules.blackouts import Window
+from dashboard.schedules.forecast import forecast, hour_of
 from dashboard.schedules.ical import feed
 from dashboard.schedules.spreads import last_spread
 
@@ -31,7 +35,10 @@ bp = Blueprint("calendar", __name__, url_prefix="/calendar")
 
 VIEWS = {"month": "Month", "week": "Week", "day": "Day"}
 SHOWN_IN_MONTH = 4
+SHOWN_IN_SLOT = {"week": 6, "day": 100}
 FORECAST = timedelta(hours=24)
+MOST_MEETINGS = 5
+NAMED_IN_MINUTE = 5
 FEED_DAYS = 60
 DAY = timedelta(days=1)
 HOUR = timedelta(hours=1)
@@ -41,11 +48,12 @@ MOVED = "moved"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Slot:
-    """An hour of a day: a fire can be dropped on it, which keeps its minutes."""
+    """An hour of a day: a fire can be dropped on it, which keeps its minutes. `more` entries find no room in it."""
 
     key: str
     label: str
     entries: Sequence[Entry]
+    more: int
     bands: Sequence[Window]
 
 
@@ -90,12 +98,16 @@ class CalendarPage:
 
     def slots(self, day: date) -> list[Slot]:
         """Return the hours of a day as the clock shows them, each with what fires in it and what blacks it out."""
-        entries = [(entry.at.astimezone(self.zone).hour, entry) for entry in self.entries(day)]
+        by_hour: defaultdict[int, list[Entry]] = defaultdict(list)
+        for entry in self.entries(day):
+            by_hour[entry.at.astimezone(self.zone).hour].append(entry)
+        most = SHOWN_IN_SLOT[self.view]
         return [
             Slot(
                 key=f"{day}T{hour:02}",
                 label=f"{hour:02}:00",
-                entries=[entry for at, entry in entries if at == hour],
+                entries=by_hour[hour][:most],
+                more=max(0, len(by_hour[hour]) - most),
                 bands=self._bands(datetime.combine(day, time(hour), self.zone), HOUR),
             )
             for hour in range(24)
@@ -119,10 +131,7 @@ class CalendarPage:
 
     def load(self) -> list[int]:
         """Return the fires of each local hour of the day, summed over the days shown."""
-        counts = [0] * 24
-        for hour, number in self.agenda.hours.items():
-            counts[hour.hour] += number
-        return counts
+        return [self.agenda.hours.get(hour, 0) for hour in range(24)]
 
 
 @bp.get("")
@@ -158,11 +167,38 @@ def shown(asked: Mapping[str, str], *, problem: str = "", status: int = 200) -> 
 @requires(Action.VIEW)
 def load() -> ResponseReturnValue:
     """The next 24 hours minute by minute, and which schedules start all at once."""
-    now = utc_now().replace(second=0, microsecond=0)
-    ahead = forecast(now, now + FORECAST)
-    steps = [now + timedelta(minutes=15 * step) for step in range(96)]
-    quarters = [sum(ahead.minutes.get(step + timedelta(minutes=each), 0) for each in range(15)) for step in steps]
-    page = render_template("calendar/load.html", ahead=ahead, quarters=quarters, steps=steps, last_spread=last_spread())
+    start, end = _ahead()
+    ahead = forecast(start, end)
+    page = render_template(
+        "calendar/load.html",
+        ahead=ahead,
+        hours=ahead.hours(display_zone()),
+        busiest=ahead.busiest(MOST_MEETINGS),
+        last_spread=last_spread(),
+    )
+    return uncached(current_app.make_response(page))
+
+
+@bp.get("/load/hour")
+@requires(Action.VIEW)
+def load_hour() -> ResponseReturnValue:
+    """What starts in each minute of one hour of the load ahead; any other hour leads to those that lie ahead."""
+    zone = display_zone()
+    start, end = _ahead()
+    asked = instant(request.args.get("start", ""))
+    if asked is None or not hour_of(start, zone) <= asked < end:
+        return see_other(url_for("calendar.load"))
+    hour = hour_of(asked, zone)
+    ahead = forecast(max(hour, start), min(hour + HOUR, end))
+    before, after = (each if hour_of(start, zone) <= each < end else None for each in (hour - HOUR, hour + HOUR))
+    page = render_template(
+        "calendar/load_hour.html",
+        ahead=ahead,
+        hour=ahead.hours(zone)[0],
+        before=before,
+        after=after,
+        named=NAMED_IN_MINUTE,
+    )
     return uncached(current_app.make_response(page))
 
 
@@ -191,6 +227,12 @@ def feed_token(member: Membership) -> str:
     key = f"calendar feed\0{current_app.config['SECRET_KEY']}".encode()
     told = f"{member.tenant_id}\0{member.user_id}\0{member.created_at.isoformat()}"
     return hmac.new(key, told.encode(), sha256).hexdigest()[:40]
+
+
+def _ahead() -> tuple[datetime, datetime]:
+    """Return the span whose load is foreseen, in whole minutes."""
+    start = utc_now().replace(second=0, microsecond=0)
+    return start, start + FORECAST
 
 
 def _moved() -> dict[str, Any] | None:

@@ -202,6 +202,9 @@ class Recurrence:
         return self._between(given.instant(a), given.instant(b))
 
     def _between(self, a: datetime, b: datetime) -> Iterator[datetime]:
+        if self.kind == "interval" and not (self.skip_dates or self.days_off):
+            yield from self._grid_between(a, b)
+            return
         fire = self.after(a)
         while fire is not None and fire <= b:
             yield fire
@@ -322,6 +325,13 @@ class Recurrence:
             if fire is not None:
                 found, end = fire, fire
         return found
+
+    def _grid_between(self, a: datetime, b: datetime) -> Iterator[datetime]:
+        """The fires of a bare interval in (a, b]: plain arithmetic, without a look at the clock for each."""
+        (first, last), (anchor, every) = self._bounds, self._grid
+        start = max(to_instant(a) + 1, first)
+        nearest = anchor + max(0, -((anchor - start) // every)) * every
+        return (to_datetime(fire) for fire in range(nearest, min(to_instant(b), last) + 1, every))
 
     def _first_on_grid(self, start: int, last: int) -> int | None:
         anchor, every = self._grid

@@ -62,6 +62,18 @@ def test_what_does_not_fire_is_not_shown(app: Dashboard, operator: Browser, acme
     assert "Nothing fires here" in page
 
 
+def test_an_hour_of_the_week_has_room_for_few_and_leads_to_the_day(
+    app: Dashboard, operator: Browser, acme: Tenant
+) -> None:
+    for number in range(9):
+        cron(app, acme, f"Crowd {number}", "0 9 * * *", timezone="UTC")
+    week = operator.get(f"/calendar?view=week&day={TOMORROW}").text
+    assert "Crowd 5" in week
+    assert "Crowd 6" not in week
+    assert f'view=day&amp;day={TOMORROW}">and 3 more</a>' in week
+    assert "Crowd 8" in operator.get(f"/calendar?view=day&day={TOMORROW}").text
+
+
 @pytest.mark.parametrize("query", ["view=century", "day=never", "day=0001-01-01", "day=9999-12-31&view=month"])
 def test_nonsense_in_the_address_opens_the_calendar(operator: Browser, query: str) -> None:
     assert operator.get(f"/calendar?{query}").status_code == 200
