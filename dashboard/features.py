@@ -42,7 +42,9 @@ from dashboard.runs.commands import runs as run_commands
 from dashboard.schedules import blackout_pages, calendar, holiday_pages, moves, rezoning, spreads
 from dashboard.schedules import models as _schedules
 from dashboard.schedules import views as schedules
+from dashboard.schedules.blackout_commands import blackouts as blackout_commands
 from dashboard.schedules.commands import schedules as schedule_commands
+from dashboard.schedules.holiday_commands import holidays as holiday_commands
 from dashboard.tenants import models as _tenants
 from dashboard.tenants import options, registry
 from dashboard.tenants.actions import follow_option, follow_suspension, foresee_option
@@ -74,7 +76,17 @@ BLUEPRINTS: tuple[Blueprint, ...] = (
     moves.bp,
     trail.bp,
 )
-COMMANDS: tuple[click.Command, ...] = (doctor, demo, tenants, users, members, schedule_commands, run_commands)
+COMMANDS: tuple[click.Command, ...] = (
+    doctor,
+    demo,
+    tenants,
+    users,
+    members,
+    schedule_commands,
+    holiday_commands,
+    blackout_commands,
+    run_commands,
+)
 
 DEMO_JOBS = "dashboard.demo.jobs"
 

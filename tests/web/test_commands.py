@@ -11,7 +11,6 @@ from uuid import uuid4
 import click
 import pytest
 import sqlalchemy as sa
-from click.testing import Result
 
 from dashboard.accounts.models import User
 from dashboard.app import Dashboard
@@ -20,23 +19,13 @@ from dashboard.core.orm import system_scope
 from dashboard.core.tenancy import Tenant, resolver_of
 from dashboard.runs.models import Run
 from dashboard.tenants.registry import forget_cached
+from tests.command_line import answer, flask
 from tests.factories.runs import make_run
 from tests.factories.schedules import make_schedule
 from tests.servers import PostgresAddress
 from tests.signing_in import visit
 
 PASSWORD = "a few words together"
-
-
-def flask(app: Dashboard, *words: str, stdin: str = "") -> Result:
-    return app.test_cli_runner().invoke(args=list(words), input=stdin)
-
-
-def answer(app: Dashboard, *words: str, stdin: str = "") -> Any:
-    """Return what a command that succeeds answers to a program."""
-    result = flask(app, *words, "--json", stdin=stdin)
-    assert (result.exit_code, result.stderr) == (0, "")
-    return json.loads(result.stdout)
 
 
 def create_acme(app: Dashboard) -> Any:
