@@ -57,6 +57,7 @@ def _engine_options(settings: Settings) -> dict[str, Any]:
             "application_name": "stationmaster",
             "options": "-c timezone=UTC",
             "keepalives_idle": 30,
+            "keepalives_interval": 5,  # the user timeout then decides how many of them may stay unanswered
             "tcp_user_timeout": UNANSWERED_MS,
             "prepare_threshold": None if settings.direct_database_url else 5,
         },

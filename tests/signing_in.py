@@ -56,6 +56,11 @@ class Browser(FlaskClient):
         self.token = read_page(self.get("/sign-in")).tokens[0]
         return self.token
 
+    @property
+    def cookie_line(self) -> str:
+        """The Cookie header with which another client is signed in as well."""
+        return "; ".join(f"{cookie.key}={cookie.value}" for cookie in (self._cookies or {}).values())
+
     def sign_in(self, email: str, password: str = PASSWORD, **kwargs: Any) -> TestResponse:
         """Send the sign-in form."""
         self.take_token()

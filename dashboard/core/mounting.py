@@ -15,6 +15,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from werkzeug.exceptions import HTTPException, MisdirectedRequest, NotFound, ServiceUnavailable
 from werkzeug.sansio.utils import get_host
 
+from config.patience import patience
 from dashboard.core.ids import new_id
 from dashboard.core.tenancy import DEFAULT_PORTS, Binding, bound, current_binding, resolver_of
 
@@ -26,6 +27,9 @@ HOST_MOUNTS = frozenset({"static", "flower", "healthz", "readyz", "metrics"})
 
 ANY_HOST = HOST_MOUNTS - {"flower"}
 """Those that answer whatever Host a probe or a proxy sends."""
+
+DATABASE_PATIENCE_SECONDS = 8.0
+"""How long a request waits for the database in all, and each later piece of its answer again, before it gives up."""
 
 log = structlog.get_logger(__name__)
 
@@ -54,6 +58,10 @@ class Mount:
         self.platform_prefix = platform.path
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        with patience(DATABASE_PATIENCE_SECONDS):
+            return self._answer(environ, start_response)
+
+    def _answer(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         environ[REQUEST_ID] = new_id()
         # A root is a whole path: what a server in front took for its own prefix is put back before it is looked up.
         environ["PATH_INFO"] = environ.get("SCRIPT_NAME", "") + environ["PATH_INFO"]
@@ -109,7 +117,7 @@ class _BoundBody:
         return self
 
     def __next__(self) -> bytes:
-        with bound(self.binding):
+        with bound(self.binding), patience(DATABASE_PATIENCE_SECONDS):
             return next(self.pieces)
 
     def close(self) -> None:

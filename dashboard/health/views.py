@@ -9,12 +9,16 @@ from flask import Blueprint, Response, abort, jsonify, request
 from flask.typing import ResponseReturnValue
 from sqlalchemy.exc import SQLAlchemyError
 
+from config.patience import patience
 from dashboard.accounts.access import public
 from dashboard.core.tenancy import current_binding
 from dashboard.health.checks import Check, broker, database, migrations, settings_here
 from dashboard.health.metrics import exposition
 
 bp = Blueprint("health", __name__)
+
+DATABASE_PATIENCE_SECONDS = 2.0
+"""A probe gives up early: whoever asks has a deadline of a few seconds himself."""
 
 READY_CHECKS: dict[str, Check] = {"database": database, "migrations": migrations, "broker": broker}
 
@@ -37,7 +41,8 @@ def live() -> ResponseReturnValue:
 @public
 def ready() -> ResponseReturnValue:
     """Answer 200 if requests can be served, else 503; which part is missing, but no detail of it."""
-    checks = {part: _state(check) for part, check in READY_CHECKS.items()}
+    with patience(DATABASE_PATIENCE_SECONDS):
+        checks = {part: _state(check) for part, check in READY_CHECKS.items()}
     is_ready = "fail" not in checks.values()
     response = _answer(jsonify(status="ready" if is_ready else "not ready", checks=checks))
     response.status_code = 200 if is_ready else 503

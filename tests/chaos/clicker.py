@@ -29,7 +29,7 @@ class Clicker:
         make_user(site.app, email, roles={tenant.id: "operator"})
         browser = sign_in(site.app, tenant, email)
         self.headers = {
-            "Cookie": "; ".join(f"{cookie.key}={cookie.value}" for cookie in browser._cookies.values()),  # type: ignore[union-attr]
+            "Cookie": browser.cookie_line,
             "X-CSRFToken": browser.token,
             "Referer": tenant.roots[0].url,
             "Content-Type": "application/x-www-form-urlencoded",
