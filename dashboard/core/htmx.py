@@ -6,7 +6,7 @@ HX-Request only says what to render. It is never a permission: anybody can send 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from urllib.parse import quote, urlencode
 
@@ -41,6 +41,12 @@ def fragment_or_page(
     """
     name = fragment if wants_fragment(request) else page
     return uncached(make_response(render_template(name, **context), status), tag)
+
+
+def form_page(name: str, /, *, errors: Mapping[str, str], status: int | None = None, **context: object) -> Response:
+    """Render the page of a form: 422 if something typed needs another value, unless `status` says what is wrong."""
+    page = render_template(name, errors=errors, **context)
+    return uncached(make_response(page, status or (422 if errors else 200)))
 
 
 def fragment_or_redirect(fragment: str, url: str, /, **context: object) -> Response:

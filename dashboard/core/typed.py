@@ -1,7 +1,8 @@
-"""Read what people typed: numbers and wall times that everything behind the form can hold."""
+"""Read what people typed: a form's values, and numbers and wall times that everything behind the form can hold."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from zoneinfo import ZoneInfo
 
@@ -9,6 +10,23 @@ MOST_DIGITS = 9
 """As many digits as PostgreSQL's integer holds in any case; Python refuses to read thousands of them at all."""
 
 EARLIEST_YEAR, LATEST_YEAR = 2, 9998
+
+
+@dataclass(slots=True, kw_only=True)
+class TypedForm:
+    """A form's values as typed, and a message for each field that needs another one."""
+
+    values: dict[str, str]
+    errors: dict[str, str] = field(default_factory=dict)
+
+    def text(self, name: str) -> str:
+        """Return what was typed into a field, without white space around it."""
+        return self.values.get(name, "").strip()
+
+    @property
+    def rev(self) -> int:
+        """The revision that was opened; 0, which nothing that is stored has, if the form does not say."""
+        return whole_number(self.text("rev")) or 0
 
 
 def whole_number(text: str) -> int | None:

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from datetime import datetime
 from uuid import UUID
-from zoneinfo import ZoneInfo
 
 from flask import Blueprint, abort, current_app, flash, render_template, request, url_for
 from flask.typing import ResponseReturnValue
@@ -13,11 +10,12 @@ from flask.typing import ResponseReturnValue
 from dashboard.accounts.access import Action, requires
 from dashboard.core.clock import utc_now
 from dashboard.core.errors import InvalidInput, Refused
-from dashboard.core.htmx import see_other, uncached
-from dashboard.core.typed import whole_number
+from dashboard.core.htmx import form_page, see_other, uncached
+from dashboard.core.templating import wall_time
+from dashboard.core.typed import TypedForm
 from dashboard.schedules import blackouts
 from dashboard.schedules.agenda import Swallowed, swallowed
-from dashboard.schedules.blackouts import BlackoutDraft, Changed
+from dashboard.schedules.blackouts import BlackoutDraft
 from dashboard.schedules.models import Blackout
 from dashboard.schedules.views import local_moment
 
@@ -26,20 +24,18 @@ bp = Blueprint("blackouts", __name__, url_prefix="/calendar/blackouts")
 LONGEST_NAME = 100
 
 
-@dataclass(slots=True, kw_only=True)
-class BlackoutForm:
-    """The form's values as typed, and a message for each field that needs another one."""
+class BlackoutForm(TypedForm):
+    """The form of a blackout as it was typed."""
 
-    values: dict[str, str]
-    errors: dict[str, str] = field(default_factory=dict)
+    __slots__ = ()
 
     @classmethod
     def of(cls, blackout: Blackout) -> BlackoutForm:
         return cls(
             values={
                 "name": blackout.name,
-                "start": _wall(blackout.start_at),
-                "end": _wall(blackout.end_at),
+                "start": wall_time(blackout.start_at),
+                "end": wall_time(blackout.end_at),
                 "rev": str(blackout.rev),
             }
         )
@@ -53,18 +49,13 @@ class BlackoutForm:
     def is_confirmed(self) -> bool:
         return self.values.get("confirmed") == self.span
 
-    @property
-    def rev(self) -> int:
-        """The revision that was opened; 0, which no blackout has, if the form does not say."""
-        return whole_number(self.values.get("rev", "")) or 0
-
     def draft(self) -> BlackoutDraft:
         """Return what was typed. Raises InvalidInput with the times that cannot be read."""
-        moments = {name: local_moment(self.values.get(name, "")) for name in ("start", "end")}
+        moments = {name: local_moment(self.text(name)) for name in ("start", "end")}
         start, end = moments["start"], moments["end"]
         if start is None or end is None:
             raise InvalidInput({name: "Give a date and a time." for name, moment in moments.items() if moment is None})
-        name = self.values.get("name", "").strip()[:LONGEST_NAME]
+        name = self.text("name")[:LONGEST_NAME]
         return BlackoutDraft(name=name, start_at=start, end_at=end)
 
 
@@ -123,10 +114,8 @@ def update(blackout_id: UUID) -> ResponseReturnValue:
         blackouts.update(blackout, draft, rev=form.rev)
     except InvalidInput as error:
         return _form(form, blackout=blackout, errors=error.errors)
-    except Changed as error:
-        form.values["rev"] = str(blackout.rev)
-        return _form(form, blackout=blackout, errors={"": str(error)}, status=409)
     except Refused as error:
+        form.values["rev"] = str(blackout.rev)
         return _form(form, blackout=blackout, errors={"": str(error)}, status=409)
     flash(f"“{draft.name}” is saved.", "ok")
     return see_other(url_for("blackouts.index"))
@@ -155,9 +144,5 @@ def _form(
     status: int | None = None,
 ) -> ResponseReturnValue:
     form.errors = errors or {}
-    page = render_template("blackouts/form.html", form=form, blackout=blackout, found=found)
-    return uncached(current_app.make_response((page, status or (422 if errors else 200))))
-
-
-def _wall(moment: datetime) -> str:
-    return f"{moment.astimezone(ZoneInfo(current_app.config['TIMEZONE'])):%Y-%m-%dT%H:%M}"
+    context = {"form": form, "blackout": blackout, "found": found}
+    return form_page("blackouts/form.html", errors=form.errors, status=status, **context)

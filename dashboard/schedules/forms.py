@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from typing import Any, Literal
 from uuid import UUID
@@ -15,7 +14,7 @@ from dashboard.core.clock import utc_now, zone_names
 from dashboard.core.errors import InvalidInput
 from dashboard.core.ids import new_id
 from dashboard.core.paging import cursor
-from dashboard.core.typed import wall_time, whole_number
+from dashboard.core.typed import TypedForm, wall_time, whole_number
 from dashboard.schedules.actions import ScheduleDraft
 from dashboard.schedules.errors import RecurrenceError
 from dashboard.schedules.models import Schedule
@@ -57,12 +56,10 @@ DELAY = timedelta(minutes=1)
 MINUTE = 60
 
 
-@dataclass(slots=True, kw_only=True)
-class ScheduleForm:
-    """The form's values as typed, and a message for each field that needs another one."""
+class ScheduleForm(TypedForm):
+    """The editor's form as it was typed."""
 
-    values: dict[str, str]
-    errors: dict[str, str] = field(default_factory=dict)
+    __slots__ = ()
 
     @classmethod
     def blank(cls, job_type: str, zone: str) -> ScheduleForm:
@@ -135,9 +132,6 @@ class ScheduleForm:
         ticked = {"holiday_calendars": " ".join(posted.getlist("holiday_calendars"))}
         return cls(values={**dict(posted.items()), **ticked})
 
-    def text(self, name: str) -> str:
-        return self.values.get(name, "").strip()
-
     @property
     def when(self) -> str:
         return self.text("when")
@@ -151,11 +145,6 @@ class ScheduleForm:
     def jitter_seconds(self) -> int:
         """How far its runs are spread. Raises InvalidInput for what is no number."""
         return (self._whole("jitter", least=0) or 0) * MINUTE
-
-    @property
-    def rev(self) -> int:
-        """The revision that was opened; 0, which no schedule has, if the form does not say."""
-        return whole_number(self.text("rev")) or 0
 
     def draft(self, params: dict[str, Any], tenant_zone: str) -> ScheduleDraft:
         """Return the draft of a schedule. Raises InvalidInput with every field that cannot be read."""

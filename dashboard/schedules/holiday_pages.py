@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
@@ -14,8 +14,8 @@ from dashboard.accounts.access import Action, requires
 from dashboard.core.clock import utc_now
 from dashboard.core.errors import InvalidInput
 from dashboard.core.formats import plural
-from dashboard.core.htmx import see_other, uncached
-from dashboard.core.typed import whole_number
+from dashboard.core.htmx import form_page, see_other, uncached
+from dashboard.core.typed import TypedForm
 from dashboard.schedules import calendars
 from dashboard.schedules.calendars import CalendarDraft, Changed
 from dashboard.schedules.day_lists import as_text, read_days
@@ -40,12 +40,10 @@ class CalendarRow:
     uses: int
 
 
-@dataclass(slots=True, kw_only=True)
-class CalendarForm:
-    """The form's values as typed, and a message for each field that needs another one."""
+class CalendarForm(TypedForm):
+    """The form of a holiday calendar as it was typed."""
 
-    values: dict[str, str]
-    errors: dict[str, str] = field(default_factory=dict)
+    __slots__ = ()
 
     @classmethod
     def of(cls, calendar: HolidayCalendar) -> CalendarForm:
@@ -53,14 +51,6 @@ class CalendarForm:
         days = as_text(calendar.days)
         rev = str(calendar.rev)
         return cls(values={"name": calendar.name, "country": country, "region": region, "days": days, "rev": rev})
-
-    def text(self, name: str) -> str:
-        return self.values.get(name, "").strip()
-
-    @property
-    def rev(self) -> int:
-        """The revision that was opened; 0, which no calendar has, if the form does not say."""
-        return whole_number(self.text("rev")) or 0
 
     def draft(self) -> CalendarDraft:
         """Return what was typed. Raises InvalidInput with every field that cannot be read."""
@@ -175,10 +165,8 @@ def _form(
 ) -> ResponseReturnValue:
     form.errors = errors or {}
     users: Sequence[Schedule] = calendars.users_of(calendar) if calendar else ()
-    page = render_template(
-        "holidays/show.html", form=form, calendar=calendar, users=users, countries=countries(), **_place_of(form)
-    )
-    return uncached(current_app.make_response((page, status or (422 if errors else 200))))
+    context = {"form": form, "calendar": calendar, "users": users, "countries": countries(), **_place_of(form)}
+    return form_page("holidays/show.html", errors=form.errors, status=status, **context)
 
 
 def _place_of(form: CalendarForm) -> Mapping[str, object]:

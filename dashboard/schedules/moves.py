@@ -1,4 +1,4 @@
-"""The door through which fires are moved on the calendar, by dragging or by a form, and moved back."""
+"""The one door through which a fire is moved: by dragging on the calendar or by a form, and moved back."""
 
 from __future__ import annotations
 
@@ -6,29 +6,29 @@ from datetime import UTC, datetime
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
-from flask import Blueprint, abort, current_app, flash, render_template, request, session, url_for
+from flask import Blueprint, abort, flash, request, session, url_for
 from flask.typing import ResponseReturnValue
 
 from dashboard.accounts.access import Action, requires
 from dashboard.core.errors import InvalidInput, Refused
-from dashboard.core.htmx import see_other, uncached
+from dashboard.core.htmx import form_page, see_other
 from dashboard.core.paging import cursor
-from dashboard.core.typed import wall_time, whole_number
+from dashboard.core.templating import wall_time as wall_time_of
+from dashboard.core.typed import instant, wall_time, whole_number
 from dashboard.schedules import actions, calendar, moving, single_fires
 from dashboard.schedules.models import Schedule
 
 bp = Blueprint("moves", __name__, url_prefix="/calendar/moves")
 
-NO_FIRE = "This is not a fire of a schedule. Load the calendar again."
+NO_FIRE = "This is not a fire of a schedule. Load the page again."
 
 
 @bp.get("/new")
 @requires(Action.EDIT_SCHEDULE)
 def new() -> ResponseReturnValue:
-    """The form that moves a fire without a mouse."""
+    """The form that moves a fire without a mouse; from the calendar, if it says at which `view` and `day` it was."""
     schedule, nominal = _fire(request.args.get("schedule"), request.args.get("nominal", ""))
-    to = single_fires.time_of(schedule, nominal).astimezone(calendar.calendar_zone())
-    return _form(schedule, nominal, f"{to:%Y-%m-%dT%H:%M}")
+    return _form(schedule, nominal, wall_time_of(single_fires.time_of(schedule, nominal)))
 
 
 @bp.post("")
@@ -48,6 +48,9 @@ def create() -> ResponseReturnValue:
         return _refused(schedule, nominal, str(error), 409)
     if "undo" in request.form:
         flash(f"“{schedule.name}” is back where it was.", "ok")
+    elif not request.form.get("view"):
+        flash("Moved this one fire.", "ok")
+        return see_other(url_for("schedules.show", schedule_id=schedule.id))
     else:
         session[calendar.MOVED] = {
             "name": schedule.name,
@@ -67,7 +70,7 @@ def _target(before: datetime, zone: ZoneInfo) -> datetime | None:
         to = moving.dropped_at(before, form["slot"], zone)
         return to.astimezone(UTC) if to else None
     if "undo" in form:
-        return _instant(form.get("to", ""))
+        return instant(form.get("to", ""))
     return wall_time(form.get("to", ""), zone)
 
 
@@ -76,15 +79,7 @@ def _fire(schedule_id: str | None, nominal: str) -> tuple[Schedule, datetime]:
     schedule = actions.get(found) if isinstance(found, UUID) else None
     if schedule is None:
         abort(404)
-    return schedule, _instant(nominal) or abort(400, NO_FIRE)
-
-
-def _instant(text: str) -> datetime | None:
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError:
-        return None
-    return moment.astimezone(UTC) if moment.tzinfo else None
+    return schedule, instant(nominal) or abort(400, NO_FIRE)
 
 
 def _refused(schedule: Schedule, nominal: datetime, problem: str, status: int) -> ResponseReturnValue:
@@ -95,9 +90,7 @@ def _refused(schedule: Schedule, nominal: datetime, problem: str, status: int) -
 
 
 def _form(
-    schedule: Schedule, nominal: datetime, typed: str, *, problem: str = "", status: int = 200
+    schedule: Schedule, nominal: datetime, typed: str, *, problem: str = "", status: int | None = None
 ) -> ResponseReturnValue:
-    page = render_template(
-        "calendar/move.html", schedule=schedule, nominal=nominal, typed=typed, problem=problem, asked=request.values
-    )
-    return uncached(current_app.make_response((page, status)))
+    context = {"schedule": schedule, "nominal": nominal, "typed": typed, "asked": request.values}
+    return form_page("calendar/move.html", errors={"to": problem} if problem else {}, status=status, **context)

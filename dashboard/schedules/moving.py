@@ -1,4 +1,4 @@
-"""Move a fire on the calendar: a schedule of one time by its rule, one fire of another by hand; and move it back."""
+"""Move a fire: a schedule of one time by its rule, one fire of another by hand; and move it back."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from dashboard.schedules.models import Schedule
 
 
 class Outdated(Refused):
-    """Somebody has changed this schedule since you opened the calendar. Look where it fires now, then move it."""
+    """Somebody has changed this schedule since you opened this page. Look where it fires now, then move it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,7 +14,7 @@ from dashboard.accounts.access import Action, requires
 from dashboard.core.clock import utc_now
 from dashboard.core.errors import InvalidInput, Refused
 from dashboard.core.formats import plural
-from dashboard.core.htmx import Live, fragment_or_page, see_other, uncached, unchanged
+from dashboard.core.htmx import Live, form_page, fragment_or_page, see_other, uncached, unchanged
 from dashboard.core.typed import instant, wall_time
 from dashboard.runs.board import duration_of, panel_version
 from dashboard.schedules import actions, backfills, single_fires
@@ -115,33 +115,6 @@ def restore_fire(schedule_id: UUID) -> ResponseReturnValue:
     """Run a fire after all that somebody skipped."""
     nominal = _instant(request.form)
     return _act(schedule_id, lambda schedule: single_fires.restore(schedule, nominal), "It runs after all.")
-
-
-@bp.get("/<uuid:schedule_id>/fires/moves/new")
-@requires(Action.PAUSE_SCHEDULE)
-def new_move(schedule_id: UUID) -> ResponseReturnValue:
-    """Ask to which time one fire ahead shall move."""
-    return _move_page(actions.get(schedule_id) or abort(404), _instant(request.args))
-
-
-@bp.post("/<uuid:schedule_id>/fires/moves")
-@requires(Action.PAUSE_SCHEDULE)
-def move_fire(schedule_id: UUID) -> ResponseReturnValue:
-    """Run one fire ahead at another time."""
-    schedule = actions.get(schedule_id) or abort(404)
-    nominal = _instant(request.form)
-    try:
-        to = local_moment(request.form.get("to", ""))
-        if to is None:
-            raise InvalidInput({"to": "Give the date and time to which it moves."})
-        single_fires.move(schedule, nominal, to)
-    except InvalidInput as error:
-        return _move_page(schedule, nominal, errors=error.errors)
-    except Refused as refusal:
-        flash(str(refusal), "warn")
-    else:
-        flash("Moved this one fire.", "ok")
-    return see_other(url_for("schedules.show", schedule_id=schedule_id))
 
 
 @bp.get("/<uuid:schedule_id>/backfills/new")
@@ -245,17 +218,7 @@ def _act(schedule_id: UUID, act: Callable[[Schedule], None], done: str) -> Respo
 
 
 def _pause_page(schedule: Schedule, *, errors: Mapping[str, str] | None = None) -> ResponseReturnValue:
-    page = render_template("schedules/pause.html", schedule=schedule, typed=request.form, errors=errors or {})
-    return uncached(current_app.make_response((page, 422 if errors else 200)))
-
-
-def _move_page(
-    schedule: Schedule, nominal: datetime, *, errors: Mapping[str, str] | None = None
-) -> ResponseReturnValue:
-    page = render_template(
-        "schedules/move.html", schedule=schedule, nominal=nominal, typed=request.form, errors=errors or {}
-    )
-    return uncached(current_app.make_response((page, 422 if errors else 200)))
+    return form_page("schedules/pause.html", errors=errors or {}, schedule=schedule, typed=request.form)
 
 
 def _backfill_page(
@@ -269,10 +232,9 @@ def _backfill_page(
             wanted = backfills.estimate(schedule, *_range(typed))
         except InvalidInput as error:
             errors = error.errors
-    page = render_template(
-        "schedules/backfill.html", schedule=schedule, typed=typed, errors=errors, wanted=wanted, modes=BACKFILL_MODES
+    return form_page(
+        "schedules/backfill.html", errors=errors, schedule=schedule, typed=typed, wanted=wanted, modes=BACKFILL_MODES
     )
-    return uncached(current_app.make_response((page, 422 if errors else 200)))
 
 
 def _range(typed: Mapping[str, str]) -> tuple[datetime, datetime, backfills.Mode]:

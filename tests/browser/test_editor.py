@@ -203,9 +203,12 @@ def test_every_page_of_a_schedule_fits_the_window(
     assert schedule.next_at is not None
     fire = schedule.next_at.isoformat().replace("+", "%2B")
     page = at(open_page, NEW, width=width, color_scheme=scheme)
-    paths = ("", "/edit", "/runs/new", "/pauses/new", "/fires", f"/fires/moves/new?nominal={fire}", "/revisions")
+    paths = ("", "/edit", "/runs/new", "/pauses/new", "/fires", "/revisions")
     for path in (*(f"/schedules/{schedule.id}{each}" for each in paths), "/settings/zones/new?to=UTC"):
         page.goto(f"{ROOT}{path}")
         assert fits(page), path
-    page.goto(f"{ROOT}/calendar/load/spreads/new?minute={fire}")
+    for path in ("load", f"load/hour?start={fire}", f"load/spreads/new?minute={fire}"):
+        page.goto(f"{ROOT}/calendar/{path}")
+        assert fits(page), path
+    page.goto(f"{ROOT}/calendar/moves/new?schedule={schedule.id}&nominal={fire}")
     assert fits(page)

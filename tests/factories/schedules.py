@@ -41,6 +41,12 @@ def make_schedule(app: Flask, tenant: Tenant, *, due_for: timedelta | None = Non
         return schedule
 
 
+def echo_form(**changes: Any) -> dict[str, Any]:
+    """Return what the editor sends of a new schedule that echoes a word on weekdays, with these `changes`."""
+    typed = {"job_type": Echo.key, "name": "Hourly echo", "when": "cron", "crons": "weekdays at 9"}
+    return {**typed, "timezone": "Europe/London", "params-word": "hello", "params-times": "2", **changes}
+
+
 def planned(app: Flask, *, at: datetime | None = None) -> PlanResult:
     """Plan one batch, by the database's clock or as if it showed `at`."""
     with app.app_context(), system_scope("test") as session:

@@ -130,7 +130,7 @@ def test_a_schedule_that_was_changed_meanwhile_is_not_moved(
     schedule = daily(app, acme) if kind == "daily" else once(app, acme, TOMORROW + 10 * HOUR)
     response = operator.post("/calendar/moves", data=drop(schedule, TOMORROW + 16 * HOUR, rev="7"))
     assert response.status_code == 409
-    assert "Somebody has changed this schedule since you opened the calendar." in response.text
+    assert "Somebody has changed this schedule since you opened this page." in response.text
     assert (runs(app), stored(app, schedule).next_at) == ([], schedule.next_at)
 
 

@@ -19,7 +19,7 @@ from dashboard.schedules.spread import jittered
 from tests.factories import make_user
 from tests.factories.job_types import Echo
 from tests.factories.runs import make_run
-from tests.factories.schedules import make_schedule, planned, runs
+from tests.factories.schedules import echo_form, make_schedule, planned, runs
 from tests.signing_in import Browser, sign_in
 
 LIVE = {"HX-Request": "true"}
@@ -31,22 +31,9 @@ def operator(app: Dashboard, acme: Tenant) -> Browser:
     return sign_in(app, acme, "olivia@acme.test")
 
 
-def form(**changes: Any) -> dict[str, Any]:
-    return {
-        "job_type": Echo.key,
-        "name": "Hourly echo",
-        "when": "cron",
-        "crons": "weekdays at 9",
-        "timezone": "Europe/London",
-        "params-word": "hello",
-        "params-times": "2",
-        **changes,
-    }
-
-
 def preview(browser: Browser, **changes: Any) -> str:
     """Return what the panel shows for a form, as text."""
-    panel, _, _ = browser.post("/schedules/previews", data=form(**changes), headers=LIVE).text.partition(
+    panel, _, _ = browser.post("/schedules/previews", data=echo_form(**changes), headers=LIVE).text.partition(
         'id="rule-words"'
     )
     return told(panel)
@@ -89,9 +76,9 @@ def test_a_preview_always_names_the_next_two_clock_changes(operator: Browser) ->
 
 
 def test_the_rule_is_told_back_beside_its_field_in_words_and_in_cron(operator: Browser) -> None:
-    words = operator.post("/schedules/previews", data=form(crons="last Friday 17:00"), headers=LIVE).text
+    words = operator.post("/schedules/previews", data=echo_form(crons="last Friday 17:00"), headers=LIVE).text
     assert re.search(r'id="rule-words"[^>]*hx-swap-oob="true">[^<]*last Friday[^<]*<code>0 17 \* \* 5L</code>', words)
-    wrong = operator.post("/schedules/previews", data=form(crons="0 22-2 * * *"), headers=LIVE).text
+    wrong = operator.post("/schedules/previews", data=echo_form(crons="0 22-2 * * *"), headers=LIVE).text
     assert "22,23,0-2" in wrong.partition('id="rule-words"')[2]
     assert "hx-swap-oob" not in operator.get("/schedules/new").text
 
@@ -106,7 +93,7 @@ def test_a_preview_of_a_wrong_rule_says_what_to_mend(operator: Browser) -> None:
 
 
 def test_the_preview_of_a_change_counts_the_fires_gained_and_lost(app: Dashboard, operator: Browser) -> None:
-    operator.post("/schedules", data=form(crons="0 9 * * *"))
+    operator.post("/schedules", data=echo_form(crons="0 9 * * *"))
     (schedule,) = schedules(app)
     page = preview(operator, schedule_id=schedule.id, crons="0 9,17 * * *")
     assert "Fires gained 30, first" in page
@@ -116,7 +103,7 @@ def test_the_preview_of_a_change_counts_the_fires_gained_and_lost(app: Dashboard
 def test_fires_too_many_to_compare_in_30_days_are_compared_as_far_as_they_were_counted(
     app: Dashboard, operator: Browser
 ) -> None:
-    operator.post("/schedules", data=form(crons="* * * * *"))
+    operator.post("/schedules", data=echo_form(crons="* * * * *"))
     (schedule,) = schedules(app)
     page = preview(operator, schedule_id=schedule.id, crons="*/2 * * * *")
     assert "Fires gained 0 " in page
@@ -131,7 +118,7 @@ def test_a_preview_ends_where_the_runs_end(operator: Browser) -> None:
 
 def test_what_is_previewed_for_a_new_schedule_is_what_it_does(app: Dashboard, operator: Browser) -> None:
     wanted = uuid4()
-    hashed = form(schedule_id=wanted, crons="H H * * *", jitter="30", timezone="UTC")
+    hashed = echo_form(schedule_id=wanted, crons="H H * * *", jitter="30", timezone="UTC")
     page = told(operator.post("/schedules/previews", data=hashed, headers=LIVE).text)
     operator.post("/schedules", data=hashed)
     (schedule,) = schedules(app)
@@ -153,14 +140,14 @@ def test_an_interval_is_previewed_from_where_it_is_anchored(app: Dashboard, oper
 
 
 def test_a_second_click_on_save_is_the_same_schedule(app: Dashboard, operator: Browser) -> None:
-    twice = form(schedule_id=uuid4())
+    twice = echo_form(schedule_id=uuid4())
     assert operator.post("/schedules", data=twice).location == operator.post("/schedules", data=twice).location
     assert len(schedules(app)) == 1
 
 
 def test_clicks_at_the_same_moment_are_one_schedule(app: Dashboard, operator: Browser, acme: Tenant) -> None:
     browsers = [operator, *(sign_in(app, acme, "olivia@acme.test") for _ in range(3))]
-    wanted = form(schedule_id=uuid4())
+    wanted = echo_form(schedule_id=uuid4())
     with ThreadPoolExecutor() as pool:
         answers = list(pool.map(lambda browser: browser.post("/schedules", data=wanted), browsers))
     assert {answer.status_code for answer in answers} == {303}
@@ -170,8 +157,8 @@ def test_clicks_at_the_same_moment_are_one_schedule(app: Dashboard, operator: Br
 
 def test_a_form_that_was_saved_and_changed_becomes_a_schedule_of_its_own(app: Dashboard, operator: Browser) -> None:
     opened = uuid4()
-    operator.post("/schedules", data=form(schedule_id=opened))
-    operator.post("/schedules", data=form(schedule_id=opened, name="Another"))
+    operator.post("/schedules", data=echo_form(schedule_id=opened))
+    operator.post("/schedules", data=echo_form(schedule_id=opened, name="Another"))
     assert {schedule.name for schedule in schedules(app)} == {"Hourly echo", "Another"}
 
 
@@ -179,7 +166,7 @@ def test_the_id_of_another_tenants_schedule_opens_and_takes_nothing(
     app: Dashboard, operator: Browser, globex: Tenant
 ) -> None:
     theirs = make_schedule(app, globex, name="Globex secret plan")
-    assert operator.post("/schedules", data=form(schedule_id=theirs.id)).status_code == 303
+    assert operator.post("/schedules", data=echo_form(schedule_id=theirs.id)).status_code == 303
     assert "Globex" not in preview(operator, schedule_id=theirs.id)
     assert {schedule.name for schedule in schedules(app)} == {"Hourly echo", "Globex secret plan"}
 
@@ -207,7 +194,9 @@ def test_a_crowded_minute_is_told_and_h_spreads_it_by_click(app: Dashboard, oper
     crowd(app, acme, 12)
     page = preview(operator, crons="weekdays at 7", timezone="UTC")
     assert "07:00 is shared with 12 other fires of this organisation. H in the place of the minute" in page
-    spread = operator.post("/schedules/previews", data=form(crons="weekdays at 7", spread="H", note="Typed before"))
+    spread = operator.post(
+        "/schedules/previews", data=echo_form(crons="weekdays at 7", spread="H", note="Typed before")
+    )
     assert ">\nH 7 * * 1-5</textarea>" in spread.text
     assert "Typed before" in spread.text
     assert "is shared" not in told(spread.text)
@@ -234,7 +223,7 @@ def crowd(app: Dashboard, tenant: Tenant, number: int, **values: Any) -> None:
 def test_without_a_script_the_preview_comes_on_the_editors_page_as_it_was_typed(
     app: Dashboard, operator: Browser
 ) -> None:
-    page = operator.post("/schedules/previews", data=form(crons="0 8 * * 1", note="Typed before", name=""))
+    page = operator.post("/schedules/previews", data=echo_form(crons="0 8 * * 1", note="Typed before", name=""))
     assert page.status_code == 200
     assert "<html" in page.text
     assert "Every Monday at 08:00" in page.text
@@ -245,12 +234,12 @@ def test_without_a_script_the_preview_comes_on_the_editors_page_as_it_was_typed(
 
 def test_the_editor_opens_with_its_preview(app: Dashboard, operator: Browser) -> None:
     assert "Every weekday at 09:00" in operator.get("/schedules/new").text
-    operator.post("/schedules", data=form(crons="0 8 * * 1"))
+    operator.post("/schedules", data=echo_form(crons="0 8 * * 1"))
     (schedule,) = schedules(app)
     assert "Every Monday at 08:00" in operator.get(f"/schedules/{schedule.id}/edit").text
 
 
 def test_a_form_with_a_mistake_comes_back_with_its_preview(operator: Browser) -> None:
-    page = operator.post("/schedules", data=form(crons="0 8 * * 1", name=""))
+    page = operator.post("/schedules", data=echo_form(crons="0 8 * * 1", name=""))
     assert page.status_code == 422
     assert "Every Monday at 08:00" in page.text

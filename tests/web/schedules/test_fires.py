@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -121,14 +122,43 @@ def test_without_a_script_a_pause_is_asked_for_on_a_page(operator: Browser, dail
     assert 'name="until"' in operator.get(f"/schedules/{daily.id}/pauses/new").text
 
 
+def form_that_moves(operator: Browser, schedule: Schedule) -> dict[str, str]:
+    """Follow the link of the next fire to its form, and return what the form sends beside the time."""
+    link = re.search(r'href="([^"]*/moves/new[^"]+)"', operator.get(f"/schedules/{schedule.id}").text)
+    assert link is not None
+    page = operator.get(link[1].replace("&amp;", "&")).text
+    return dict(re.findall(r'<input type="hidden" name="(\w+)" value="([^"]*)"', page))
+
+
+def test_a_fire_is_moved_from_the_page_of_its_schedule_and_again(
+    app: Dashboard, operator: Browser, daily: Schedule
+) -> None:
+    assert daily.next_at is not None
+    for hour in (14, 17):
+        to = daily.next_at.replace(hour=hour)
+        sent = {**form_that_moves(operator, daily), "to": f"{to:%Y-%m-%dT%H:%M}"}
+        answer = operator.post("/calendar/moves", data=sent)
+        assert answer.location.endswith(f"/schedules/{daily.id}")
+        assert "Moved this one fire." in operator.get(f"/schedules/{daily.id}").text
+        assert [run.not_before for run in runs(app)] == [to]
+
+
+def test_a_schedule_that_was_changed_meanwhile_keeps_its_fire_where_it_is(
+    app: Dashboard, operator: Browser, daily: Schedule
+) -> None:
+    sent = {**form_that_moves(operator, daily), "to": f"{datetime.now(UTC) + timedelta(days=3):%Y-%m-%dT%H:%M}"}
+    answer = operator.post("/calendar/moves", data={**sent, "rev": "7"})
+    assert answer.status_code == 409
+    assert "Somebody has changed this schedule since you opened this page." in answer.text
+    assert sent["to"] in answer.text
+    assert runs(app) == []
+
+
 @pytest.mark.parametrize("to", ["2001-01-01T09:00", "soon", ""])
 def test_a_move_with_a_mistake_comes_back_as_it_was_typed(
     app: Dashboard, operator: Browser, daily: Schedule, to: str
 ) -> None:
-    assert daily.next_at is not None
-    fire = {"nominal": daily.next_at.isoformat()}
-    assert 'name="to"' in operator.get(f"/schedules/{daily.id}/fires/moves/new", query_string=fire).text
-    answer = operator.post(f"/schedules/{daily.id}/fires/moves", data={**fire, "to": to})
+    answer = operator.post("/calendar/moves", data={**form_that_moves(operator, daily), "to": to})
     assert answer.status_code == 422
     assert 'id="field-to-error"' in answer.text
     assert f'value="{to}"' in answer.text

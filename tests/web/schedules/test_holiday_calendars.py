@@ -17,8 +17,7 @@ from dashboard.core.orm import system_scope
 from dashboard.core.tenancy import Tenant
 from dashboard.schedules.models import HolidayCalendar, Schedule
 from tests.factories import make_user
-from tests.factories.job_types import Echo
-from tests.factories.schedules import make_schedule, occurrences, planned, runs, stored
+from tests.factories.schedules import echo_form, make_schedule, occurrences, planned, runs, stored
 from tests.signing_in import Browser, sign_in
 
 TODAY = datetime.now(UTC).date()
@@ -57,8 +56,7 @@ def daily(app: Dashboard, tenant: Tenant, *lines: str, calendar: UUID | None = N
 
 
 def schedule_form(**changes: Any) -> dict[str, Any]:
-    typed = {"job_type": Echo.key, "name": "Noon", "when": "cron", "crons": "0 12 * * *", "timezone": "UTC"}
-    return {**typed, "params-word": "hello", "params-times": "1", **changes}
+    return echo_form(**{"name": "Noon", "crons": "0 12 * * *", "timezone": "UTC", **changes})
 
 
 def test_an_empty_list_explains_itself_and_offers_the_first_step(operator: Browser) -> None:

@@ -17,7 +17,7 @@ from dashboard.schedules.models import Occurrence, Schedule
 from dashboard.schedules.planner import plan
 from tests.factories import make_user
 from tests.factories.job_types import Echo
-from tests.factories.schedules import make_schedule
+from tests.factories.schedules import echo_form, make_schedule
 from tests.signing_in import Browser, sign_in
 
 
@@ -33,19 +33,6 @@ def viewer(app: Dashboard, acme: Tenant) -> Browser:
     return sign_in(app, acme, "victor@acme.test")
 
 
-def form(**changes: Any) -> dict[str, Any]:
-    return {
-        "job_type": Echo.key,
-        "name": "Hourly echo",
-        "when": "cron",
-        "crons": "weekdays at 9",
-        "timezone": "Europe/London",
-        "params-word": "hello",
-        "params-times": "2",
-        **changes,
-    }
-
-
 def all_of(app: Dashboard, model: type[Any]) -> list[Any]:
     with app.app_context(), system_scope("test") as session:
         return list(session.scalars(sa.select(model).order_by(model.id)))
@@ -58,7 +45,7 @@ def test_an_empty_list_explains_itself_and_offers_the_first_step(operator: Brows
 
 
 def test_plain_words_become_a_schedule(app: Dashboard, operator: Browser) -> None:
-    response = operator.post("/schedules", data=form())
+    response = operator.post("/schedules", data=echo_form())
     (schedule,) = all_of(app, Schedule)
     assert response.status_code == 303
     assert response.location.endswith(f"/schedules/{schedule.id}")
@@ -69,13 +56,13 @@ def test_plain_words_become_a_schedule(app: Dashboard, operator: Browser) -> Non
 
 
 def test_rules_in_words_and_in_cron_stand_beside_each_other(app: Dashboard, operator: Browser) -> None:
-    assert operator.post("/schedules", data=form(crons="last Friday 17:00\n0 8 * * 1")).status_code == 303
+    assert operator.post("/schedules", data=echo_form(crons="last Friday 17:00\n0 8 * * 1")).status_code == 303
     (schedule,) = all_of(app, Schedule)
     assert schedule.crons == ["0 17 * * 5L", "0 8 * * 1"]
 
 
 def test_a_rule_that_counts_time_stands_alone(operator: Browser) -> None:
-    posted = operator.post("/schedules", data=form(crons="weekdays at 9\nevery 90 minutes"))
+    posted = operator.post("/schedules", data=echo_form(crons="weekdays at 9\nevery 90 minutes"))
     assert posted.status_code == 422
     assert "Give “every 90 minutes” a schedule of its own" in posted.text
 
@@ -91,7 +78,7 @@ def test_a_rule_that_counts_time_stands_alone(operator: Browser) -> None:
     ],
 )
 def test_each_kind_of_when_is_understood(app: Dashboard, operator: Browser, changes: dict[str, str], kind: str) -> None:
-    operator.post("/schedules", data=form(**changes))
+    operator.post("/schedules", data=echo_form(**changes))
     assert [schedule.kind for schedule in all_of(app, Schedule)] == [kind]
 
 
@@ -121,7 +108,7 @@ def test_each_kind_of_when_is_understood(app: Dashboard, operator: Browser, chan
 def test_a_mistake_is_told_beside_its_field_and_what_was_typed_stays(
     app: Dashboard, operator: Browser, changes: dict[str, str], sentence: str
 ) -> None:
-    response = operator.post("/schedules", data=form(note="Typed before the mistake", **changes))
+    response = operator.post("/schedules", data=echo_form(note="Typed before the mistake", **changes))
     assert response.status_code == 422
     assert sentence in response.text
     assert "Typed before the mistake" in response.text
@@ -129,21 +116,21 @@ def test_a_mistake_is_told_beside_its_field_and_what_was_typed_stays(
 
 
 def test_mistakes_in_the_parameters_and_in_the_timing_are_told_together(operator: Browser) -> None:
-    page = operator.post("/schedules", data=form(**{"params-word": "", "crons": "0 99 * * *"})).text
+    page = operator.post("/schedules", data=echo_form(**{"params-word": "", "crons": "0 99 * * *"})).text
     assert "Fill this in" in page
     assert 'id="field-crons-error"' in page
 
 
 def test_an_unknown_job_type_is_no_traceback(operator: Browser) -> None:
     assert operator.get("/schedules/new?job_type=gone.plugin").status_code == 404
-    assert operator.post("/schedules", data=form(job_type="gone.plugin")).status_code == 404
+    assert operator.post("/schedules", data=echo_form(job_type="gone.plugin")).status_code == 404
 
 
 @pytest.mark.parametrize(("when", "state"), [("now", "ready"), ("minute", "scheduled")])
 def test_sending_now_or_in_a_minute_makes_a_run_and_no_schedule(
     app: Dashboard, operator: Browser, when: str, state: str
 ) -> None:
-    response = operator.post("/schedules", data=form(when=when))
+    response = operator.post("/schedules", data=echo_form(when=when))
     (run,) = all_of(app, Run)
     assert response.location.endswith(f"/runs/{run.id}")
     assert (run.state, run.lane, run.actor_kind) == (state, "interactive", "user")
@@ -151,11 +138,11 @@ def test_sending_now_or_in_a_minute_makes_a_run_and_no_schedule(
 
 
 def test_a_stale_form_is_told_so_and_changes_nothing(app: Dashboard, operator: Browser) -> None:
-    operator.post("/schedules", data=form())
+    operator.post("/schedules", data=echo_form())
     (schedule,) = all_of(app, Schedule)
-    changed = form(rev=schedule.rev, name="Mine")
+    changed = echo_form(rev=schedule.rev, name="Mine")
     assert operator.post(f"/schedules/{schedule.id}", data=changed).status_code == 303
-    stale = operator.post(f"/schedules/{schedule.id}", data=form(rev=schedule.rev, name="Too late"))
+    stale = operator.post(f"/schedules/{schedule.id}", data=echo_form(rev=schedule.rev, name="Too late"))
     assert stale.status_code == 409
     assert "Somebody changed this schedule" in stale.text
     assert "Too late" in stale.text
@@ -163,22 +150,22 @@ def test_a_stale_form_is_told_so_and_changes_nothing(app: Dashboard, operator: B
 
 
 def test_renaming_leaves_the_next_fire_alone(app: Dashboard, operator: Browser, acme: Tenant) -> None:
-    operator.post("/schedules", data=form(when="interval", every_count="2", every_unit="hours"))
+    operator.post("/schedules", data=echo_form(when="interval", every_count="2", every_unit="hours"))
     before = all_of(app, Schedule)[0]
     operator.post(
         f"/schedules/{before.id}",
-        data=form(rev=before.rev, name="Renamed", when="interval", every_count="2", every_unit="hours"),
+        data=echo_form(rev=before.rev, name="Renamed", when="interval", every_count="2", every_unit="hours"),
     )
     after = all_of(app, Schedule)[0]
     assert (after.name, after.next_at, after.rev) == ("Renamed", before.next_at, before.rev + 1)
 
 
 def test_a_secret_parameter_is_never_shown_and_stays_when_left_empty(app: Dashboard, operator: Browser) -> None:
-    operator.post("/schedules", data=form(**{"params-password": "hunter2-canary"}))
+    operator.post("/schedules", data=echo_form(**{"params-password": "hunter2-canary"}))
     before = all_of(app, Schedule)[0]
     for path in (f"/schedules/{before.id}", f"/schedules/{before.id}/edit"):
         assert "hunter2-canary" not in operator.get(path).text
-    operator.post(f"/schedules/{before.id}", data=form(rev=before.rev, **{"params-password": ""}))
+    operator.post(f"/schedules/{before.id}", data=echo_form(rev=before.rev, **{"params-password": ""}))
     after = all_of(app, Schedule)[0]
     with app.app_context():
         kept = secrets.decrypt(after.params["password"]["$secret"].encode())
@@ -257,30 +244,32 @@ def test_every_policy_is_kept_and_comes_back_in_the_editor(app: Dashboard, opera
         "timeout": "20",
         "expires_after": "30",
     }
-    operator.post("/schedules", data=form(**limits))
+    operator.post("/schedules", data=echo_form(**limits))
     (schedule,) = all_of(app, Schedule)
     page = operator.get(f"/schedules/{schedule.id}/edit").text
     assert [value for value in limits.values() if value.partition("\n")[0] not in page] == []
-    operator.post(f"/schedules/{schedule.id}", data=form(rev=schedule.rev, **limits))
+    operator.post(f"/schedules/{schedule.id}", data=echo_form(rev=schedule.rev, **limits))
     again = all_of(app, Schedule)[0]
     assert (again.next_at, again.skip_dates, again.runs_left) == (schedule.next_at, schedule.skip_dates, 12)
 
 
 def test_a_conflict_shows_what_saving_would_change(app: Dashboard, operator: Browser) -> None:
-    operator.post("/schedules", data=form())
+    operator.post("/schedules", data=echo_form())
     (schedule,) = all_of(app, Schedule)
-    operator.post(f"/schedules/{schedule.id}", data=form(rev=schedule.rev, name="Theirs"))
-    stale = operator.post(f"/schedules/{schedule.id}", data=form(rev=schedule.rev, name="Mine"))
+    operator.post(f"/schedules/{schedule.id}", data=echo_form(rev=schedule.rev, name="Theirs"))
+    stale = operator.post(f"/schedules/{schedule.id}", data=echo_form(rev=schedule.rev, name="Mine"))
     assert stale.status_code == 409
     assert "Theirs" in stale.text
     assert "Olivia saved revision 2" in stale.text
-    assert operator.post(f"/schedules/{schedule.id}", data=form(rev=schedule.rev + 1, name="Mine")).status_code == 303
+    assert (
+        operator.post(f"/schedules/{schedule.id}", data=echo_form(rev=schedule.rev + 1, name="Mine")).status_code == 303
+    )
 
 
 def test_the_history_tells_who_changed_what_and_hides_secrets(app: Dashboard, operator: Browser) -> None:
-    operator.post("/schedules", data=form(**{"params-password": "hunter2-canary"}))
+    operator.post("/schedules", data=echo_form(**{"params-password": "hunter2-canary"}))
     (schedule,) = all_of(app, Schedule)
-    changed = form(rev=1, crons="0 17 * * 5", **{"params-word": "goodbye"})
+    changed = echo_form(rev=1, crons="0 17 * * 5", **{"params-word": "goodbye"})
     operator.post(f"/schedules/{schedule.id}", data=changed)
     page = operator.get(f"/schedules/{schedule.id}/revisions").text
     for told in ("Olivia", "0 9 * * 1-5", "0 17 * * 5", "hello", "goodbye"):
@@ -289,7 +278,7 @@ def test_the_history_tells_who_changed_what_and_hides_secrets(app: Dashboard, op
 
 
 def test_a_copy_opens_in_the_editor_with_its_parameters(app: Dashboard, operator: Browser) -> None:
-    operator.post("/schedules", data=form(**{"params-word": "borrowed"}))
+    operator.post("/schedules", data=echo_form(**{"params-word": "borrowed"}))
     (schedule,) = all_of(app, Schedule)
     page = operator.get(f"/schedules/new?copy={schedule.id}").text
     assert "Copy of Hourly echo" in page
@@ -298,7 +287,7 @@ def test_a_copy_opens_in_the_editor_with_its_parameters(app: Dashboard, operator
 
 @pytest.fixture
 def daily(app: Dashboard, operator: Browser) -> Schedule:
-    operator.post("/schedules", data=form(crons="0 9 * * *"))
+    operator.post("/schedules", data=echo_form(crons="0 9 * * *"))
     (schedule,) = all_of(app, Schedule)
     return schedule  # type: ignore[no-any-return]
 
@@ -318,8 +307,8 @@ def test_one_fire_can_be_moved_and_the_planner_leaves_it_alone(
     app: Dashboard, operator: Browser, daily: Schedule
 ) -> None:
     assert daily.next_at is not None
-    fire = {"nominal": daily.next_at.isoformat(), "to": "2055-05-05T05:05"}
-    operator.post(f"/schedules/{daily.id}/fires/moves", data=fire)
+    fire = {"schedule": str(daily.id), "nominal": daily.next_at.isoformat(), "rev": "1", "to": "2055-05-05T05:05"}
+    operator.post("/calendar/moves", data=fire)
     with app.app_context(), system_scope("test") as session:
         plan(session, daily.next_at + timedelta(seconds=1))
     (run,) = all_of(app, Run)

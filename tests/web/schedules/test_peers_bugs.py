@@ -22,8 +22,7 @@ from dashboard.runs.retention import Kept, Sweep
 from dashboard.schedules.models import Schedule
 from dashboard.schedules.planner import plan
 from tests.factories import make_user
-from tests.factories.job_types import Echo
-from tests.factories.schedules import make_schedule, occurrences, planned, runs, stored
+from tests.factories.schedules import echo_form, make_schedule, occurrences, planned, runs, stored
 from tests.signing_in import Browser, sign_in
 from worker.listening import Listener
 
@@ -50,8 +49,7 @@ def planner_is_woken(app: Dashboard, settings: Settings) -> Iterator[threading.E
 
 
 def form(**changes: Any) -> dict[str, Any]:
-    every_hour = {"when": "interval", "every_count": "1", "every_unit": "hours"}
-    return {"job_type": Echo.key, "name": "Echo", "params-word": "hi", "params-times": "1", **every_hour, **changes}
+    return echo_form(**{"when": "interval", "every_count": "1", "every_unit": "hours", **changes})
 
 
 def only_schedule(app: Dashboard) -> Schedule:
