@@ -46,7 +46,8 @@ class MailServerForTests:
 
     `answers` maps (step, recipient) to a reply; for MAIL the recipient is empty. `breaks` maps a recipient to the step
     at which the connection is dropped, as often as `breaks_left` says. A recipient in `held` is answered at the step
-    `hold_at` only when the test calls `release`; `waiting` tells when it has come so far.
+    `hold_at` only when the test calls `release`; `waiting` tells when it has come so far. What it keeps it confirms
+    after `answers_after` seconds.
     """
 
     port: int = 0
@@ -58,6 +59,7 @@ class MailServerForTests:
     hold_at: Literal["RCPT", "CONTENT"] = "RCPT"
     logins: list[tuple[str, str]] = field(default_factory=list)
     connections: int = 0
+    answers_after: float = 0.0
     waiting: threading.Event = field(default_factory=threading.Event)
     released: threading.Event = field(default_factory=threading.Event)
 
@@ -192,6 +194,7 @@ class _Handler:
             sender = envelope.mail_from or ""
             self.script.mails.append(CaughtMail(sender=sender, recipient=recipient, content=envelope.content))
         await self._hold(recipient, "CONTENT")
+        await asyncio.sleep(self.script.answers_after)
         if self.script._breaks_at(recipient, "AFTER_CONTENT"):
             _hang_up(server)
         return answer

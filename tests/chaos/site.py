@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from itertools import count
+from typing import Any
 
 from flask_migrate import upgrade
 
@@ -58,10 +59,10 @@ class Site:
         settings = {**self.environment, "PLUGINS": ",".join(PLUGINS)}
         return self.stack.enter_context(running(command, settings, ready="Listening at"))
 
-    def tenant(self, slug: str) -> Tenant:
-        """Return a new tenant; each test has its own."""
+    def tenant(self, slug: str, **values: Any) -> Tenant:
+        """Return a new tenant with `values` for its settings; each test has its own."""
         name = f"{slug}{next(_numbers)}"
-        return make_tenant(self.app, name, f"{self.environment['PLATFORM_ROOT']}/{name}")
+        return make_tenant(self.app, name, f"{self.environment['PLATFORM_ROOT']}/{name}", **values)
 
 
 @contextmanager
