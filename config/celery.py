@@ -59,6 +59,7 @@ def celery_config(settings: Settings) -> dict[str, Any]:
         "worker_pool": settings.worker_pool,  # the Procfile names it too: gevent must be known at once
         "worker_concurrency": settings.worker_concurrency,
         "worker_proc_alive_timeout": 30,
+        "beat_scheduler": "worker.celery_beat:DatabaseScheduler",
         "beat_max_loop_interval": 1,
         "enable_utc": True,
         "timezone": "UTC",

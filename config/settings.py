@@ -110,6 +110,7 @@ def _empty_is_unset(value: object) -> object:
     return None if value == "" else value
 
 
+LogLevel = Literal["DEBUG", "INFO", "WARNING", "ERROR"]
 DatabaseUrl = Annotated[SecretStr, AfterValidator(_database_url)]
 OptionalDatabaseUrl = Annotated[DatabaseUrl | None, BeforeValidator(_empty_is_unset)]
 OptionalSecret = Annotated[SecretStr | None, BeforeValidator(_empty_is_unset)]
@@ -159,7 +160,7 @@ class Settings(BaseSettings):
         False,
         description="For one's own machine: component gallery, demo job types, where local mail arrives.",
     )
-    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="The least log level shown.")
+    log_level: LogLevel = Field("INFO", description="The least log level shown.")
     log_format: Literal["json", "console"] = Field("json", description="json for machines, console for people.")
     flower_url: OptionalRoot = Field(None, description="Where Flower listens. Without it the fleet view stands.")
     flower_basic_auth: OptionalBasicAuth = Field(None, description="user:password that the gateway and Flower share.")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from flask import Flask
 from flask_migrate import Migrate
 
-from dashboard.extensions import MIGRATIONS, db
+from dashboard.database import MIGRATIONS, db
 
 TURN_LOCK = 0x4D494752415445
 """The key of the advisory lock that makes migrations take turns: two releases may start at once."""

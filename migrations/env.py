@@ -8,7 +8,7 @@ from flask import current_app
 
 from config.settings import Settings
 from dashboard.core import walls
-from dashboard.extensions import Base
+from dashboard.database import Base
 from migrations import TURN_LOCK
 from migrations.privileges import APP_TABLES
 

@@ -20,6 +20,10 @@ ROOT = Path(__file__).parent.parent
 POLL_SECONDS = 0.02
 START_SECONDS = 40.0
 STOP_SECONDS = 15.0
+BEAT = (sys.executable, "-m", "worker.beat")
+"""The words that start beat with this interpreter."""
+
+BEAT_READY = "beat_is_ready"
 PASSED_ON = ("PATH", "HOME", "LANG", "TMPDIR")
 
 
@@ -151,10 +155,9 @@ def wait_until(
 
 @contextmanager
 def beat_process(
-    environment: Mapping[str, str], *, plugins: Sequence[str] = (), ready: str = "beat: Starting..."
+    environment: Mapping[str, str], *, plugins: Sequence[str] = (), ready: str = BEAT_READY
 ) -> Iterator[RunningProcess]:
     """A beat that plans, dispatches and reaps; `plugins` are modules with job types."""
     settings = {**environment, "PLUGINS": ",".join(plugins)}
-    args = [*celery("beat"), "--scheduler=worker.beat:DatabaseScheduler", "--loglevel=INFO", "--pidfile="]
-    with running(args, settings, ready=ready) as process:
+    with running(BEAT, settings, ready=ready) as process:
         yield process

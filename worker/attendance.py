@@ -19,6 +19,7 @@ from celery.worker import WorkController
 from celery.worker.state import active_requests
 from flask import Flask
 
+from config.queues import EXECUTE
 from config.settings import Settings
 from dashboard.core.orm import system_scope
 from dashboard.runs import reaper
@@ -26,7 +27,6 @@ from dashboard.runs.models import Run
 from dashboard.runs.states import RUNNING
 from worker.context import TenantCelery
 from worker.executor import STOPPED, executor_of
-from worker.hints import EXECUTE
 from worker.loops import Loop
 from worker.presence import Presence
 

@@ -1,214 +1,70 @@
-"""Beat's scheduler: it plans in beat's own loop, and dispatches and reaps in threads beside it.
-
-Any number of beats may run; no lock decides who works (`celery beat -S worker.beat:DatabaseScheduler`).
-"""
+"""Beat's program: `python -m worker.beat`. It loads neither pages nor Celery, which made it twice as slow to start."""
 
 from __future__ import annotations
 
-import gc
-import socket
-import threading
-import time
-from typing import Any, cast
+import argparse
+import signal
+import sys
+from types import FrameType
+from typing import get_args
 
 import structlog
-from celery.beat import Scheduler
 
-from config.patience import patience
-from config.settings import Settings
-from dashboard.core.clock import database_now
-from dashboard.core.orm import system_scope
-from dashboard.runs import reaper
-from dashboard.runs.dispatcher import LOOKAHEAD_SECONDS, Pace, admit, hand_back, mend_buckets
-from dashboard.runs.ledger import Move
-from dashboard.runs.load import RUNS, SCHEDULES, reconcile
-from dashboard.schedules.planner import plan
-from worker.bulk import BulkWork
-from worker.context import TenantCelery
-from worker.listening import Listener
-from worker.lookout import Lookout
-from worker.loops import Loop
-from worker.presence import Presence
-from worker.publishing import BrokerAway, Publisher
-from worker.purging import Purger
-from worker.watchdog import Watchdog
+from worker.loading import without_garbage_collection
 
-POLL_SECONDS = 1.0
-"""How often each part looks for itself, if nothing wakes it."""
-
-GATHERING_SECONDS = 0.01
-"""How long ended runs are gathered, so that their slots are filled by one admission."""
-
-LONGER_GATHERING_SECONDS = LOOKAHEAD_SECONDS / 2
-"""The same while several runs end in that time: then as much work as twice that lies in the broker."""
-
-ANOTHER_PLANS_SECONDS = 0.05
-"""How long the planner leaves what is due to another one that holds it."""
-
-RECONCILE_SECONDS = 60.0
-
-UNTIL_WOKEN_SECONDS = 3600.0
-"""How long the second planner rests when the first can do it alone."""
+with without_garbage_collection():
+    from config.roles import refuse_wall_passers
+    from config.settings import LogLevel, Settings, SettingsError
+    from dashboard.bare import create_bare_app
+    from dashboard.core.errors import StationmasterError
+    from worker.scheduler import Scheduler
 
 log = structlog.get_logger(__name__)
 
 
-class Dispatcher:
-    """Admits ready runs and sends their messages; while the broker is away, it admits none."""
-
-    def __init__(self, celery: TenantCelery, settings: Settings) -> None:
-        self.lease = settings.lease
-        self.pace = Pace()
-        self.publisher = Publisher(celery)
-
-    def step(self) -> float:
-        self.publisher.connect()
-        with system_scope("dispatcher") as session:
-            admitted = admit(session, lease=self.lease, pace=self.pace)
-        unsent = self.publisher.publish(admitted)
-        if unsent:
-            with system_scope("dispatcher") as session:
-                hand_back(session, unsent, "The broker did not take its message.")
-            raise BrokerAway(f"{len(unsent)} runs wait for the broker.")
-        return 0.0 if admitted else POLL_SECONDS
-
-    def rest(self) -> float:
-        """Return how long to gather before the next step: an admission of many runs costs little more than of one."""
-        is_busy = self.pace.rate * LONGER_GATHERING_SECONDS > 1
-        return LONGER_GATHERING_SECONDS if is_busy else GATHERING_SECONDS
+def main() -> None:
+    """Plan, dispatch and reap until asked to stop. What keeps it from starting is said in a sentence, with exit 1."""
+    options = _options()
+    try:
+        settings = Settings.from_env()
+        if options.loglevel:
+            settings = settings.model_copy(update={"log_level": options.loglevel})
+        refuse_wall_passers(settings)
+        scheduler = Scheduler(create_bare_app(settings))
+    except (SettingsError, StationmasterError) as error:
+        raise SystemExit(str(error)) from None
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, _leave)
+    try:
+        scheduler.start()
+        log.info("beat_is_ready")
+        while True:
+            scheduler.tick()
+    finally:
+        scheduler.stop()
+        log.info("beat_has_stopped")
 
 
-class Reaper:
-    """Takes back what dead workers held, wakes what has waited long enough, and keeps the counters right."""
-
-    def __init__(self, settings: Settings) -> None:
-        self.lease = settings.lease
-        self._reconciled_at = time.monotonic()
-        self._looked_at: float | None = None
-        self._trusts_leases_from = 0.0
-
-    def step(self) -> float:
-        begun = time.monotonic()
-        reaped = self._take_back(begun)
-        with system_scope("reaper") as session:
-            woken = [*reaper.expire(session), *reaper.wake_due(session)]
-        self._tell(reaped)
-        self._reconcile()
-        self._looked_at = begun
-        if len(reaped) >= reaper.BATCH or len(woken) >= reaper.BATCH:
-            return 0
-        return self._until_next()
-
-    def _take_back(self, now: float) -> list[Move]:
-        """Take back what is overdue; not for one lease after the database stood still: workers could not renew either.
-
-        A question that is under way meanwhile is given up, because its answer would come before they could.
-        """
-        lease = self.lease.total_seconds()
-        if self._looked_at is not None and now - self._looked_at > lease / 2:
-            self._trusts_leases_from = now + lease
-        if now < self._trusts_leases_from:
-            return []
-        with patience(lease / 2), system_scope("reaper") as session:
-            return reaper.reap(session, self.lease)
-
-    def _tell(self, reaped: list[Move]) -> None:
-        for move in reaped:
-            log.warning("run_taken_back", run_id=str(move.run_id), old=move.old, new=move.new)
-
-    def _reconcile(self) -> None:
-        if time.monotonic() - self._reconciled_at < RECONCILE_SECONDS:
-            return
-        self._reconciled_at = time.monotonic()
-        with system_scope("reconcile") as session:
-            drifts = reconcile(session)
-            mend_buckets(session)
-            reaper.forget_processes(session)
-        for drift in drifts:
-            log.error("counters_drifted", **{name: str(getattr(drift, name)) for name in drift.__slots__})
-
-    def _until_next(self) -> float:
-        with system_scope("reaper") as session:
-            due = reaper.next_due(session)
-            seconds = POLL_SECONDS if due is None else (due - database_now(session)).total_seconds()
-        return min(max(seconds, 0.0), POLL_SECONDS)
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m worker.beat", description="Plan, dispatch and reap runs.")
+    parser.add_argument(
+        "-l",
+        "--loglevel",
+        type=str.upper,
+        choices=get_args(LogLevel),
+        help="the least log level shown (LOG_LEVEL without it)",
+    )
+    return parser.parse_args()
 
 
-class DatabaseScheduler(Scheduler):
-    """Plans what is due at each tick, and sleeps until something is committed, a second at most."""
+def _leave(_number: int, _frame: FrameType | None) -> None:
+    """Leave from wherever the planner is: what it has not committed is planned by the next one.
 
-    def __init__(self, app: TenantCelery, lazy: bool = False, **options: Any) -> None:
-        super().__init__(app, lazy=True, **options)
-        self.celery = app
-        self.flask_app = app.flask_app
-        self.tick_ms = 0.0
-        self._tick_began: float | None = None
-        self._pause = 0.0
-        self._awake = threading.Event()
-        self._parts: tuple[Loop | Listener | Presence, ...] = ()
-        self._planner = Loop("planner", app.flask_app, self._plan)
-        self._second = Loop("second planner", app.flask_app, self._plan_along)
-        self._lookout = Lookout(cast(Settings, app.flask_app.extensions["settings"]))
-        if not lazy:  # beat's banner makes a lazy one, only to name it
-            self.setup_schedule()
+    A dyno's processes are told twice, by Heroku and by who watches them; an impatient Ctrl-C counts, though.
+    """
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    sys.exit()
 
-    def setup_schedule(self) -> None:
-        """Start the threads. Periodic tasks of Celery's own configuration have no place here: schedules are rows."""
-        settings = cast(Settings, self.flask_app.extensions["settings"])
-        dispatcher = Dispatcher(self.celery, settings)
-        dispatching = Loop("dispatcher", self.flask_app, dispatcher.step, rest=dispatcher.rest)
-        reaping = Loop("reaper", self.flask_app, Reaper(settings).step)
-        watching = Loop("watchdog", self.flask_app, Watchdog().step)
-        bulk = Loop("bulk work", self.flask_app, BulkWork().step)
-        purging = Loop("purger", self.flask_app, Purger().step)
-        listener = Listener(settings, {RUNS: dispatching.wake, SCHEDULES: self._awake.set})
-        name = f"beat@{socket.gethostname()}"
-        presence = Presence(self.flask_app, "beat", name, float(settings.heartbeat_seconds), self._vitals)
-        self._parts = (self._second, dispatching, reaping, watching, bulk, purging, listener, presence)
-        for part in self._parts:
-            part.start()
-        gc.freeze()  # what is loaded stays: looking through it again and again cost a third of planning
 
-    def tick(self, *_: Any, **__: Any) -> float:
-        """Wait until something happened, but not for long; then plan what is due. Returns at once after that."""
-        self._awake.wait(self._pause)
-        self._awake.clear()
-        self._tick_began = time.monotonic()
-        self._pause = self._planner.once()
-        self.tick_ms = (time.monotonic() - self._tick_began) * 1000
-        self._tick_began = None
-        return 0.0
-
-    def _plan(self) -> float:
-        glance = self._lookout.look()
-        if not glance.is_due:
-            return glance.wait(POLL_SECONDS)
-        with system_scope("planner") as session:
-            result = plan(session, database_now(session))
-        if result.full:
-            self._second.wake()
-        return 0.0 if result.schedules else ANOTHER_PLANS_SECONDS
-
-    def _plan_along(self) -> float:
-        """Plan beside the tick while more is due than a batch: one computes while the database writes for the other."""
-        with system_scope("planner") as session:
-            result = plan(session, database_now(session))
-        return 0.0 if result.full and result.schedules else UNTIL_WOKEN_SECONDS
-
-    def _vitals(self) -> dict[str, Any]:
-        began = self._tick_began  # a tick that hangs shows, too
-        return {"tick_ms": self.tick_ms if began is None else (time.monotonic() - began) * 1000}
-
-    def sync(self) -> None:
-        """There is nothing to write: every decision is committed already."""
-
-    def close(self) -> None:
-        """Stop the threads. Beat calls it twice, and may do so in the middle of a tick."""
-        parts, self._parts = self._parts, ()
-        self._awake.set()
-        for part in parts:
-            part.stop()
-
-    @property
-    def info(self) -> str:
-        return "    . schedules, dispatcher and reaper -> PostgreSQL"
+if __name__ == "__main__":
+    main()

@@ -32,7 +32,7 @@ from dashboard.core.errors import NoTenant, StationmasterError
 from dashboard.core.mounting import REQUEST_ID, TASK, TASK_ID
 from dashboard.core.sending import CELERY_OWN, SendingCelery
 from dashboard.core.tenancy import DEFAULT_PORTS, Binding, bound, current_binding
-from dashboard.extensions import db
+from dashboard.database import db
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIEnvironment

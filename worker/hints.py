@@ -11,8 +11,7 @@ from typing import Any
 
 from kombu.transport import redis, virtual
 
-EXECUTE = "runs.execute"
-"""The task whose messages are hints: PostgreSQL knows what is to be done."""
+from config.queues import EXECUTE
 
 
 class HintQoS(redis.QoS):

@@ -1,4 +1,4 @@
-"""The worker's, beat's and Flower's program: `celery -A worker.main …`."""
+"""The worker's and Flower's program, `celery -A worker.main …`; beat has one of its own, `worker.beat`."""
 
 from __future__ import annotations
 

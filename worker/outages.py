@@ -1,10 +1,9 @@
-"""Know which errors mean that PostgreSQL or the broker is away, so that work waits for them and says so in a line."""
+"""Know which errors mean that PostgreSQL is away, so that work waits for it and says so in a line."""
 
 from __future__ import annotations
 
 import psycopg
 import sqlalchemy as sa
-from kombu.exceptions import OperationalError as BrokerError
 
 DATABASE_AWAY = (
     sa.exc.OperationalError,
@@ -13,7 +12,6 @@ DATABASE_AWAY = (
     psycopg.OperationalError,
     psycopg.InterfaceError,
 )
-BROKER_AWAY = (BrokerError, OSError)
 
 
 def first_line(error: BaseException) -> str:

@@ -8,23 +8,31 @@ from __future__ import annotations
 
 import base64
 import json
+import os
+import socket
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
 from uuid import uuid4
 
 import structlog
-from celery.utils.nodenames import anon_nodename
-from kombu import Connection
-from kombu.common import ignore_errors
-from redis.exceptions import RedisError
+from flask import Flask
+from redis import RedisError
 
-from dashboard.core.carriage import HEADER, pack
+from config.broker import broker_client
+from config.celery import KEY_PREFIX
+from config.queues import EXECUTE
+from config.settings import Settings
+from dashboard.core.carriage import HEADER, header_key, pack
 from dashboard.core.tenancy import Actor, ActorKind, Binding, resolver_of
 from dashboard.runs.dispatcher import Admitted
-from worker.context import TenantCelery
 from worker.heartbeat import HARD_LIMIT_AFTER
-from worker.hints import EXECUTE
-from worker.outages import BROKER_AWAY, first_line
+from worker.outages import first_line
+
+CONNECT_TIMEOUT_SECONDS = 3.0
+TIMEOUT_SECONDS = 10.0
+
+AWAY = (RedisError, OSError)
+"""The errors of a broker that does not take messages."""
 
 log = structlog.get_logger(__name__)
 
@@ -36,24 +44,24 @@ class BrokerAway(Exception):
 class Publisher:
     """Publishes over a connection of its own, so that nobody who plans ever waits for the broker."""
 
-    def __init__(self, celery: TenantCelery) -> None:
-        self.celery = celery
-        self.origin = anon_nodename()
-        self._connection: Connection | None = None
-        self._channel: Any = None
+    def __init__(self, flask_app: Flask, settings: Settings) -> None:
+        self.flask_app = flask_app
+        self.header_key = header_key(settings.secret_key.get_secret_value())
+        self.origin = f"gen{os.getpid()}@{socket.gethostname()}"  # as Celery names who only sends
+        self.reply_to = str(uuid4())
+        self._client = broker_client(settings, connect_timeout=CONNECT_TIMEOUT_SECONDS, timeout=TIMEOUT_SECONDS)
+        self._is_connected = False
 
     def connect(self) -> None:
         """Be connected. Raises BrokerAway, after one try."""
-        if self._channel is not None:
+        if self._is_connected:
             return
-        connection = self.celery.connection_for_write()
         try:
-            connection.ensure_connection(max_retries=1, interval_start=0, interval_max=0, timeout=3)
-            self._channel = connection.channel()
-            self._connection = connection
-        except BROKER_AWAY as error:
-            connection.release()
+            self._client.ping()
+        except AWAY as error:
+            self.close()
             raise BrokerAway(first_line(error)) from error
+        self._is_connected = True
 
     def publish(self, runs: Sequence[Admitted]) -> list[Admitted]:
         """Send the messages, and return the runs whose message may not have been taken: all or none."""
@@ -63,10 +71,10 @@ class Publisher:
             if binding is None:
                 log.warning("tenant_is_gone", run_id=str(run.id), tenant_id=str(run.tenant_id))
             else:
-                by_queue.setdefault(run.queue, []).append(self._message(run, pack(binding, self.celery.header_key)))
+                by_queue.setdefault(run.queue, []).append(self._message(run, pack(binding, self.header_key)))
         try:
             self._push(by_queue)
-        except (*BROKER_AWAY, RedisError) as error:
+        except AWAY as error:
             log.warning("broker_is_away", unsent=len(runs), reason=first_line(error))
             self.close()
             return list(runs)
@@ -74,16 +82,15 @@ class Publisher:
 
     def close(self) -> None:
         """Drop the connection, whatever state it is in."""
-        connection, self._connection, self._channel = self._connection, None, None
-        if connection is not None:
-            ignore_errors(connection, connection.release)
+        self._is_connected = False
+        self._client.close()
 
     def _push(self, messages: dict[str, list[str]]) -> None:
         if not messages:
             return
-        with self._channel.conn_or_acquire() as client, client.pipeline(transaction=False) as pipeline:
+        with self._client.pipeline(transaction=False) as pipeline:
             for queue, texts in messages.items():
-                pipeline.lpush(queue, *texts)
+                pipeline.lpush(f"{KEY_PREFIX}{queue}", *texts)
             pipeline.execute()
 
     def _message(self, run: Admitted, context: str) -> str:
@@ -103,7 +110,7 @@ class Publisher:
         properties = {
             **_SAME_PROPERTIES,
             "correlation_id": task_id,
-            "reply_to": self.celery.thread_oid,
+            "reply_to": self.reply_to,
             "delivery_info": {"exchange": "", "routing_key": run.queue},
             "delivery_tag": str(uuid4()),
         }
@@ -111,7 +118,7 @@ class Publisher:
         return json.dumps({**_SAME_FORM, "body": body, "headers": headers, "properties": properties})
 
     def _binding(self, run: Admitted) -> Binding | None:
-        tenant = resolver_of(self.celery.flask_app).by_id(run.tenant_id)
+        tenant = resolver_of(self.flask_app).by_id(run.tenant_id)
         if tenant is None:
             return None
         return Binding.of(

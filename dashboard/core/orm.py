@@ -25,7 +25,7 @@ from sqlalchemy.orm import Mapped, ORMExecuteState, Session, SessionTransaction,
 from dashboard.core.errors import WrongTenant
 from dashboard.core.ids import new_id
 from dashboard.core.tenancy import require_binding
-from dashboard.extensions import Base, WalledSession, db
+from dashboard.database import Base, WalledSession, db
 
 log = structlog.get_logger(__name__)
 

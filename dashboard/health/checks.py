@@ -15,13 +15,14 @@ from flask import current_app
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
+from config.broker import broker_client
 from config.queues import QUEUES
 from config.roles import ADVICE, role_of
 from config.settings import Settings
 from dashboard.core.clock import tzdata_version, utc_now
 from dashboard.core.formats import duration, plural
 from dashboard.core.orm import Base, db, system_scope
-from dashboard.extensions import MIGRATIONS
+from dashboard.database import MIGRATIONS
 from dashboard.monitor.fleet import Fleet, load_fleet
 from dashboard.monitor.upstream import Flower, FlowerAway, FlowerBusy
 from dashboard.runs.models import TenantLoad
@@ -113,7 +114,7 @@ def migrations() -> Iterator[Finding]:
 
 def broker() -> Iterator[Finding]:
     """Whether Redis or Valkey answers, and would rather refuse a message than forget one."""
-    client = _redis_client(settings_here())
+    client = broker_client(settings_here(), connect_timeout=2, timeout=2)
     try:
         server, memory = client.info("server"), client.info("memory")
     except redis.RedisError as error:
@@ -205,7 +206,7 @@ def beat() -> Iterator[Finding]:
             part="beat",
             status="fail",
             sentence="No beat has been heard of lately: nothing is planned or dispatched.",
-            advice="Start one: celery -A worker.main beat -S worker.beat:DatabaseScheduler",
+            advice="Start one: python -m worker.beat",
         )
 
 
@@ -312,12 +313,6 @@ def _engines() -> Iterator[tuple[str, sa.Engine]]:
 def _fleet() -> Fleet:
     with system_scope("doctor") as session:
         return load_fleet(session)
-
-
-def _redis_client(settings: Settings) -> redis.Redis:
-    url = settings.redis_url.get_secret_value()
-    tls = {"ssl_cert_reqs": "none"} if url.startswith("rediss://") and not settings.redis_tls_verify else {}
-    return redis.Redis.from_url(url, socket_connect_timeout=2, socket_timeout=2, **tls)
 
 
 @cache

@@ -16,7 +16,7 @@ import sqlalchemy as sa
 from sqlalchemy import event
 from sqlalchemy.orm import Session, SessionTransaction
 
-from dashboard.extensions import WalledSession
+from dashboard.database import WalledSession
 from dashboard.runs.states import HOLDS_SLOT, READY
 
 CHANNEL = "stationmaster"

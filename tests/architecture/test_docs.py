@@ -9,7 +9,7 @@ import click
 import pytest
 
 from config.settings import Settings
-from dashboard.features import COMMANDS
+from dashboard.pages import COMMANDS
 from tests.architecture.project import ROOT
 from tests.architecture.project import shown as shown_path
 

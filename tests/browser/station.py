@@ -13,7 +13,7 @@ from tempfile import TemporaryDirectory
 
 from dashboard.demo.story import PASSWORD
 from scripts.embedded import HOST, free_port
-from tests.processes import ROOT, RunningProcess, celery, running
+from tests.processes import BEAT, BEAT_READY, ROOT, RunningProcess, celery, running
 from tests.servers import PostgresAddress, ValkeyServer, temporary_valkey
 
 __all__ = ["PASSWORD", "Place", "Station", "running_station"]
@@ -100,12 +100,7 @@ def _start(stack: ExitStack, environment: Mapping[str, str]) -> list[RunningProc
     commands = {
         "Listening at": [sys.executable, "-m", "gunicorn", "-c", "config/gunicorn.py", "dashboard.wsgi:app"],
         "ready.": [*celery("worker"), "--loglevel=INFO"],
-        "beat: Starting...": [
-            *celery("beat"),
-            "--scheduler=worker.beat:DatabaseScheduler",
-            "--loglevel=INFO",
-            "--pidfile=",
-        ],
+        BEAT_READY: list(BEAT),
         "Visit me": [*celery("flower"), "--conf=config/flower.py"],
         "is shown at": [sys.executable, "-m", "scripts.mailcatcher"],
     }

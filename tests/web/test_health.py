@@ -157,7 +157,7 @@ def test_the_doctor_tells_people_what_to_do(app: Dashboard) -> None:
     result = app.test_cli_runner().invoke(args=["doctor"])
     assert result.exit_code == 1
     assert "celery -A worker.main worker" in result.stdout
-    assert "celery -A worker.main beat" in result.stdout
+    assert "python -m worker.beat" in result.stdout
 
 
 def test_the_doctor_misses_a_worker_that_fell_silent(app: Dashboard) -> None:

@@ -18,7 +18,7 @@ from flask_migrate import downgrade, upgrade
 from config.settings import Settings
 from dashboard.app import Dashboard, create_app
 from dashboard.core.orm import Base, db, system_scope
-from dashboard.extensions import MIGRATIONS
+from dashboard.database import MIGRATIONS
 from migrations import TURN_LOCK, attach
 from migrations.privileges import APP_TABLES
 from tests.processes import running, wait_until

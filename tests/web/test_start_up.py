@@ -10,13 +10,13 @@ import pytest
 from config.roles import refuse_wall_passers
 from config.settings import Settings
 from scripts.embedded import free_port
-from tests.processes import celery, start_process, wait_until
+from tests.processes import BEAT, celery, start_process, wait_until
 from tests.servers import PostgresAddress
 
 PROGRAMS = {
     "web": [sys.executable, "-m", "gunicorn", "-c", "config/gunicorn.py", "dashboard.wsgi:app"],
     "worker": [*celery("worker"), "--pool=solo"],
-    "beat": [*celery("beat"), "--scheduler=worker.beat:DatabaseScheduler", "--pidfile="],
+    "beat": list(BEAT),
 }
 REFUSAL = (
     "signs in as postgres, who passes every wall between tenants. Use a role that is neither superuser nor BYPASSRLS"

@@ -11,8 +11,8 @@ import redis
 from kombu import Queue
 
 from config.celery import KEY_PREFIX
+from config.queues import EXECUTE
 from worker.connecting import PatientConnection
-from worker.hints import EXECUTE
 
 QUEUE = Queue("hints", routing_key="hints")
 

@@ -71,6 +71,15 @@ class Contestant(ABC):
     def dispatched(self) -> int:
         """Return how many it has dispatched since `make_due`, or since the start."""
 
+    def start(self) -> dict[str, float]:
+        """Start over what is stored; say when it had looked once, and how big it is when it has looked again."""
+        self.open()
+        self.tick()
+        ready, cpu = time.time(), time.process_time()
+        for _ in range(WARM_UP_TICKS):
+            self.tick()
+        return {"ready_at": ready, "cpu_s": cpu, "memory_mb": resident_mb("self")}
+
     @abstractmethod
     def serve(self) -> None:
         """Work until the process is ended."""
@@ -122,13 +131,8 @@ def _dispatching(contestant: Contestant) -> dict[str, float]:
 
 
 def start(contestant: Contestant) -> dict[str, float]:
-    """Make the scheduler over what `run` or `seed` stored; say when it had looked once, and how big it is then."""
-    contestant.open()
-    contestant.tick()
-    ready, cpu = time.time(), time.process_time()
-    for _ in range(WARM_UP_TICKS):
-        contestant.tick()
-    return {"ready_at": ready, "cpu_s": cpu, "memory_mb": resident_mb()}
+    """Measure how long the scheduler takes to start over what `run` or `seed` stored, and how big it is then."""
+    return contestant.start()
 
 
 def edits(contestant: Contestant) -> dict[str, float]:
@@ -148,9 +152,9 @@ def _edit(contestant: Contestant, number: int) -> float:
     return (time.perf_counter() - began) * 1000
 
 
-def resident_mb() -> float:
-    """Return the memory that this process has in RAM, in MB, shared libraries included."""
-    lines = Path("/proc/self/status").read_text().splitlines()
+def resident_mb(pid: int | str) -> float:
+    """Return the memory that a process has in RAM, in MB, shared libraries included."""
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
     return int(next(line for line in lines if line.startswith("VmRSS")).split()[1]) / 1000
 
 

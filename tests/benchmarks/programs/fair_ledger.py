@@ -73,7 +73,7 @@ class FloodedLedger(Ledger, Flooded):
         words = ["-m", "celery", "-A", "worker.main"]
         return [
             [*words, "worker", "-P", "prefork", "-c", str(SLOTS), "-l", "WARNING"],
-            [*words, "beat", "-S", "worker.beat:DatabaseScheduler", "-l", "WARNING"],
+            ["-m", "worker.beat", "-l", "WARNING"],
         ]
 
     def flood(self, count: int, long: bool) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 import redis
 import sqlalchemy as sa
+from celery import shared_task
 from flask_migrate import upgrade
 
 import migrations
@@ -55,7 +56,7 @@ class Ledger(Workshop):
         words = ["-m", "celery", "-A", "worker.main"]
         return [
             [*words, "worker", "-P", "prefork", "-c", str(CONCURRENCY), "-l", "WARNING"],
-            [*words, "beat", "-S", "worker.beat:DatabaseScheduler", "-l", "WARNING"],
+            ["-m", "worker.beat", "-l", "WARNING"],
         ]
 
     def push(self, count: int) -> None:
@@ -84,6 +85,11 @@ class Ledger(Workshop):
         return RunRequest(tenant_id=tenant_id, name="Empty", job_type=job_type, params=params)
 
 
+@shared_task(name="empty")
+def empty(is_last: bool) -> None:
+    """Do nothing, as a plain task of a plugin."""
+
+
 class Carried(Carrier):
     """A plain task of a plugin, sent for a tenant and run at the tenant's address."""
 
@@ -98,7 +104,7 @@ class Carried(Carrier):
             raise SystemExit("The tenant that was made is not there.")
         self.always_the_same = Binding.of(tenant)
         self.of_requests = [Binding.of(tenant, request_id=new_id()) for _ in range(task.messages + WARM_UP_MESSAGES)]
-        self.send: Callable[[bool], Any] = self.celery.tasks["empty"].delay
+        self.send: Callable[[bool], Any] = empty.delay
 
     def publish(self, number: int) -> None:
         with bound(self.always_the_same):

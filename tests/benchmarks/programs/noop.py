@@ -6,9 +6,10 @@ import time
 from typing import Any
 
 import redis
-from celery import current_app, shared_task
+from flask import current_app
 from pydantic import BaseModel
 
+from config.settings import Settings
 from dashboard.jobs.context import RunContext
 from dashboard.jobs.registry import JobType
 from tests.benchmarks.programs.flood_contest import NAP_SECONDS
@@ -57,9 +58,5 @@ class Note(JobType):
     def run(self, ctx: RunContext, params: Any) -> None:
         """Note when it began, where whoever waits for it can see it."""
         began = time.time()
-        redis.Redis.from_url(current_app.conf.broker_url).rpush(BEGAN, began)
-
-
-@shared_task(name="empty")
-def empty(is_last: bool) -> None:
-    """Do nothing, as a plain task of a plugin."""
+        settings: Settings = current_app.extensions["settings"]
+        redis.Redis.from_url(settings.redis_url.get_secret_value()).rpush(BEGAN, began)

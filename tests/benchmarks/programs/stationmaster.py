@@ -3,20 +3,35 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
+import time
+from pathlib import Path
 
 import sqlalchemy as sa
 from flask_migrate import upgrade
 
 import migrations
+from config.settings import Settings
+from dashboard.bare import create_bare_app
 from dashboard.core.ids import new_id
 from dashboard.core.orm import system_scope
 from dashboard.runs.load import SCHEDULES, notify
 from dashboard.schedules.timing import rules_version
 from dashboard.tenants.models import TenantRecord
-from tests.benchmarks.programs.contest import Contestant, Task, compete
-from worker import main
-from worker.beat import DatabaseScheduler
+from tests.benchmarks.programs.contest import (
+    ARRIVAL_SECONDS,
+    POLL_SECONDS,
+    WARM_UP_TICKS,
+    Contestant,
+    Task,
+    compete,
+    resident_mb,
+)
+from worker.scheduler import Scheduler
+
+BEAT = (sys.executable, "-m", "worker.beat")
+"""The words that start beat, as the Procfile has them."""
 
 TENANTS = 10
 
@@ -57,7 +72,7 @@ class Stationmaster(Contestant):
 
     def __init__(self, task: Task) -> None:
         super().__init__(task)
-        self.flask_app = main.flask_app
+        self.flask_app = create_bare_app(Settings.from_env())
 
     def seed(self) -> None:
         migrations.attach(self.flask_app)
@@ -77,7 +92,8 @@ class Stationmaster(Contestant):
         self._settle_down()
 
     def open(self) -> None:
-        self.scheduler = DatabaseScheduler(main.app)
+        self.scheduler = Scheduler(self.flask_app)
+        self.scheduler.start()
 
     def tick(self) -> None:
         self.scheduler._planner.once()  # what `tick` does after it has slept
@@ -91,14 +107,37 @@ class Stationmaster(Contestant):
         with self.flask_app.app_context(), system_scope("benchmark") as session:
             return int(session.execute(sa.text("SELECT count(*) FROM run")).scalar_one())
 
+    def start(self) -> dict[str, float]:
+        """Start beat itself; it has looked once when it has planned what is due."""
+        last = self.task.schedules - 1  # it was not due before, so that nothing overlaps
+        planned = self.dispatched()
+        self.edit(last)
+        began = time.time()
+        with subprocess.Popen(BEAT) as beat:
+            try:
+                self._until_planned(planned + 1)
+                ready, cpu = time.time(), cpu_seconds(beat.pid)
+                for number in range(1, WARM_UP_TICKS + 1):
+                    self.edit(last - number)
+                    self._until_planned(planned + 1 + number)
+                return {"began_at": began, "ready_at": ready, "cpu_s": cpu, "memory_mb": resident_mb(beat.pid)}
+            finally:
+                beat.terminate()
+
     def serve(self) -> None:
-        words = ["-A", "worker.main", "beat", "-S", "worker.beat:DatabaseScheduler"]
-        os.execv(sys.executable, [sys.executable, "-m", "celery", *words])  # noqa: S606 - beat itself, in our place
+        os.execv(sys.executable, BEAT)  # noqa: S606 - beat itself, in our place
 
     def edit(self, number: int) -> None:
         with self.flask_app.app_context(), system_scope("benchmark") as session:
             session.execute(sa.text(EDIT), {"name": f"schedule {number}"})
             notify(session, SCHEDULES)
+
+    def _until_planned(self, runs: int) -> None:
+        deadline = time.monotonic() + ARRIVAL_SECONDS
+        while self.dispatched() < runs:
+            if time.monotonic() > deadline:
+                raise SystemExit("What was due was not planned.")
+            time.sleep(POLL_SECONDS)
 
     def _settle_down(self) -> None:
         """Let autovacuum's work be done, as it would be between two busy times."""
@@ -106,6 +145,12 @@ class Stationmaster(Contestant):
         with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
             connection.execute(sa.text("VACUUM ANALYZE schedule"))
         engine.dispose()
+
+
+def cpu_seconds(pid: int) -> float:
+    """Return the CPU time that a process has used since it began."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 if __name__ == "__main__":
