@@ -1,7 +1,8 @@
 """Make up for a range of the past: what would run, its runs, and how far they are.
 
 A backfill's runs wait for one another and go behind everything else. Each of its instants is an occurrence of its own
-(`backfill:<id>:<nominal>`), so that doing it twice is doing it once.
+(`backfill:<id>:<nominal>`), so that doing it twice is doing it once. The schedule's overlap policy does not count them:
+thousands that wait would keep it from firing. A key that somebody gave the schedule or its job type counts.
 """
 
 from __future__ import annotations
@@ -28,8 +29,9 @@ from dashboard.runs.ledger import RunRequest, cancel, enqueue_all
 from dashboard.runs.models import Run
 from dashboard.runs.states import ACTIVE_STATES, PROBLEM_STATES, SUCCEEDED
 from dashboard.schedules.actions import recurrence
-from dashboard.schedules.launching import request_for
+from dashboard.schedules.launching import given_key, request_for
 from dashboard.schedules.models import Backfill, Occurrence, Schedule
+from dashboard.schedules.occurrences import BACKFILL, LAST_INSTANT
 
 MOST = 10_000
 LAST_PRIORITY = -100
@@ -188,7 +190,7 @@ def _occurrence(schedule: Schedule, backfill: Backfill, at: datetime) -> Occurre
     return Occurrence(
         id=new_id(),
         schedule_id=schedule.id,
-        occurrence=f"backfill:{backfill.id}:{at.isoformat()}",
+        occurrence=f"{_key(backfill)}:{at.isoformat()}",
         nominal=at,
         nominal_local=f"{at:%Y-%m-%d %H:%M:%S} UTC",
         decision="run",
@@ -198,15 +200,21 @@ def _occurrence(schedule: Schedule, backfill: Backfill, at: datetime) -> Occurre
 
 def _request(schedule: Schedule, kind: JobType, backfill: Backfill, occurrence: Occurrence) -> RunRequest:
     request = request_for(schedule, occurrence, kind, not_before=None, actor=require_binding().actor, lane="bulk")
-    return replace(request, priority=LAST_PRIORITY, concurrency_key=_key(backfill), expires_at=None)
+    key = given_key(schedule) or _key(backfill)
+    return replace(request, priority=LAST_PRIORITY, concurrency_key=key, expires_at=None)
 
 
 def _key(backfill: Backfill) -> str:
-    return f"backfill:{backfill.id}"
+    return f"{BACKFILL}{backfill.id}"
 
 
 def _of(backfill: Backfill) -> sa.ColumnElement[bool]:
-    return sa.and_(Run.schedule_id == backfill.schedule_id, Run.concurrency_key == _key(backfill))
+    instants = sa.select(Occurrence.id).where(
+        Occurrence.schedule_id == backfill.schedule_id,
+        Occurrence.occurrence >= f"{_key(backfill)}:0",
+        Occurrence.occurrence < f"{_key(backfill)}:{LAST_INSTANT}",
+    )
+    return Run.occurrence_id.in_(instants)
 
 
 def _progress(backfill: Backfill) -> Progress:

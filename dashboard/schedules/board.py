@@ -28,7 +28,7 @@ from dashboard.schedules.backfills import Progress, backfills_of
 from dashboard.schedules.blackouts import windows_between
 from dashboard.schedules.catchup import ON_TIME
 from dashboard.schedules.models import Occurrence, Schedule, ScheduleRevision
-from dashboard.schedules.occurrences import NAMED_SKIP
+from dashboard.schedules.occurrences import LAST_INSTANT, NAMED_SKIP
 from dashboard.schedules.previews import Preview, Wanted, foresee
 from dashboard.schedules.recurrence import Recurrence, RecurrenceError, Skip
 from dashboard.schedules.revisions import Change, changes
@@ -39,7 +39,6 @@ LAST_OUTCOMES = 10
 COMPARED = timedelta(days=30)
 MOST_COMPARED = 5000
 HISTORY = 30
-LAST_INSTANT = "9999"
 
 VIEWS = {
     "": "Current",

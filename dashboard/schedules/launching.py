@@ -76,7 +76,7 @@ def key_of(schedule: Schedule | DueSchedule) -> str | None:
     """Return what a schedule's runs hold while they are with a worker, one at a time; None if they may overlap.
 
     The schedule's own key goes before its job type's. However a run came about, by its time or by hand, this is the
-    last word on overlap. Backfills have their own.
+    last word on overlap. Backfills have their own where nobody gave a key.
     """
     return given_key(schedule) or (None if schedule.overlap == "allow" else f"schedule:{schedule.id}")
 

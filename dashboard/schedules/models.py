@@ -175,7 +175,7 @@ class ScheduleRevision(Created, TenantOwned, Base):
 
 
 class Backfill(Identified, Created, TenantOwned, Base):
-    """A range of the past that somebody wanted made up for; its runs carry `backfill:<id>` as concurrency key."""
+    """A range of the past that somebody wanted made up for; its occurrences begin with `backfill:<id>:`."""
 
     __tablename__ = "backfill"
     __table_args__ = (

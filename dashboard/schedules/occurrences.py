@@ -25,6 +25,17 @@ _MILLISECOND = timedelta(milliseconds=1)
 NAMED_SKIP = "skip:"
 """Begins the key of what a rule names and does not fire: the same instant may also have a fire."""
 
+BACKFILL = "backfill:"
+"""Begins the key of an instant that is made up for."""
+
+LAST_INSTANT = "9999"
+"""Later than any instant in ISO 8601, as text."""
+
+NO_BACKFILL = f"""NOT EXISTS (
+    SELECT FROM occurrence WHERE occurrence.id = run.occurrence_id AND starts_with(occurrence.occurrence, '{BACKFILL}'))
+"""
+"""Whether a `run` is no part of a backfill, in SQL: a schedule's overlap policy looks at those alone."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Entry:

@@ -13,6 +13,7 @@ from dashboard.runs.models import Run
 from dashboard.runs.states import ACTIVE_STATES, READY, RUNNING, SCHEDULED
 from dashboard.schedules.launching import given_key, key_of
 from dashboard.schedules.models import Schedule
+from dashboard.schedules.occurrences import NO_BACKFILL
 
 MOST = 100
 """Runs that are looked at; where so many go at once, one more or less makes no difference."""
@@ -51,9 +52,11 @@ class Meeting:
 def meeting(schedule: Schedule) -> Meeting:
     """Return what a run by hand of `schedule` would meet now. Runs that wait for a later time do not count."""
     later = sa.and_(Run.state == SCHEDULED, Run.not_before > sa.func.now())
-    going = sa.select(Run).where(Run.schedule_id == schedule.id, Run.state.in_(ACTIVE_STATES), ~later)
+    going = sa.select(Run).where(
+        Run.schedule_id == schedule.id, Run.state.in_(ACTIVE_STATES), ~later, sa.text(NO_BACKFILL)
+    )
     key = key_of(schedule)
-    if key is not None:  # backfills have a key of their own
+    if key is not None:
         going = going.where(Run.concurrency_key == key)
     runs = db.session.scalars(going.order_by(Run.id).limit(MOST)).all()
     outcome = _outcome(schedule.overlap, runs)

@@ -28,7 +28,7 @@ from dashboard.schedules.catchup import Decision, Policy, decide, one_skip
 from dashboard.schedules.claiming import DueSchedule, TenantNow, claim_awaking, claim_due, tenants_now
 from dashboard.schedules.launching import key_of, request_for
 from dashboard.schedules.models import Schedule
-from dashboard.schedules.occurrences import NAMED_SKIP, SKIP, Entry, decided, entry_of, record_all
+from dashboard.schedules.occurrences import NAMED_SKIP, NO_BACKFILL, SKIP, Entry, decided, entry_of, record_all
 from dashboard.schedules.recurrence import Recurrence, RecurrenceError, Skip
 from dashboard.schedules.timing import due_until, next_after, recurrence_of, rules_version, start_of
 
@@ -260,7 +260,7 @@ def _busy(session: Session, verdicts: Sequence[Verdict], now: datetime) -> set[U
 _EXCLUSIVE = frozenset({"skip", "queue_one"})
 
 # A scalar subquery, so that each schedule costs one look into the index, however many runs wait.
-_BUSY = sa.text("""
+_BUSY = sa.text(f"""
 SELECT id FROM (
     SELECT id, (
         SELECT 1 FROM run
@@ -269,6 +269,7 @@ SELECT id FROM (
             AND run.state IN ('scheduled', 'ready', 'admitted', 'running', 'retrying')
             AND (run.state <> 'scheduled' OR run.not_before <= :now)
             AND (schedule.overlap = 'skip' OR run.state IN ('scheduled', 'ready'))
+            AND {NO_BACKFILL}
         LIMIT 1) AS run
     FROM unnest(CAST(:ids AS uuid[]), CAST(:keys AS text[])) AS wanted(id, key) JOIN schedule USING (id)) AS looked
 WHERE run IS NOT NULL
@@ -321,7 +322,9 @@ def _cancel_active(session: Session, schedules: Iterable[DueSchedule]) -> None:
     if not keys:
         return
     active = sa.select(Run).where(
-        sa.tuple_(Run.schedule_id, Run.concurrency_key).in_(keys.items()), Run.state.in_(ACTIVE_STATES)
+        sa.tuple_(Run.schedule_id, Run.concurrency_key).in_(keys.items()),
+        Run.state.in_(ACTIVE_STATES),
+        sa.text(NO_BACKFILL),
     )
     for run in session.scalars(active.order_by(Run.id).with_for_update(key_share=True)).all():
         cancel(session, run, note="The next one is due.", actor=Actor(kind="schedule", id=run.schedule_id))

@@ -25,9 +25,9 @@ from dashboard.schedules.blackouts import window_at, windows_between
 from dashboard.schedules.civil import timeline
 from dashboard.schedules.launching import launch
 from dashboard.schedules.models import Occurrence, Schedule
+from dashboard.schedules.occurrences import LAST_INSTANT
 
 BY_HAND = "by_hand"
-LAST_INSTANT = "9999"
 _MOMENT = timedelta(seconds=1)
 
 

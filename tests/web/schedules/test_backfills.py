@@ -9,13 +9,14 @@ import pytest
 import sqlalchemy as sa
 
 from dashboard.app import Dashboard
+from dashboard.core.clock import database_now
 from dashboard.core.orm import system_scope
 from dashboard.core.tenancy import Tenant
 from dashboard.runs.models import Run
 from dashboard.schedules.models import Backfill, Schedule
 from tests.factories import make_user
 from tests.factories.job_types import Echo
-from tests.factories.schedules import make_schedule
+from tests.factories.schedules import make_schedule, planned
 from tests.signing_in import Browser, sign_in
 
 MIDNIGHT = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
@@ -80,6 +81,44 @@ def test_stopping_cancels_what_waits(app: Dashboard, operator: Browser, hourly: 
     operator.post(f"/schedules/{hourly.id}/backfills/{backfill.id}/stops")
     assert {run.state for run in all_of(app, Run)} == {"cancelled"}
     assert "24 of 24, stopped" in operator.get(f"/schedules/{hourly.id}").text
+
+
+def due_now(app: Dashboard, schedule: Schedule, **values: Any) -> None:
+    with app.app_context(), system_scope("test") as session:
+        now = database_now(session).replace(minute=0, second=0, microsecond=0)
+        due = {"next_at": now, "cursor": now - timedelta(seconds=1), "catchup_window_seconds": 7200}
+        session.execute(sa.update(Schedule).where(Schedule.id == schedule.id).values(**due, **values))
+
+
+@pytest.mark.parametrize("overlap", ["skip", "queue_one", "cancel_running"])
+@pytest.mark.parametrize("key", [None, "warehouse"])
+def test_a_backfill_that_waits_neither_keeps_its_schedule_from_firing_nor_is_cancelled_by_it(
+    app: Dashboard, operator: Browser, hourly: Schedule, overlap: str, key: str | None
+) -> None:
+    due_now(app, hourly, overlap=overlap, concurrency_key=key)
+    operator.post(f"/schedules/{hourly.id}/backfills", data=days_back(2, 1))
+    assert planned(app).runs == 1
+    assert {run.state for run in all_of(app, Run)} == {"ready"}
+    assert "One is waiting to run now" in operator.get(f"/schedules/{hourly.id}/runs/new").text
+    with app.app_context(), system_scope("test") as session:
+        session.execute(sa.update(Run).where(Run.priority == 0).values(state="succeeded"))
+    assert "It starts as soon as a worker is free." in operator.get(f"/schedules/{hourly.id}/runs/new").text
+
+
+def test_a_backfill_keeps_the_key_that_somebody_gave_and_can_still_be_followed_and_stopped(
+    app: Dashboard, operator: Browser, hourly: Schedule
+) -> None:
+    due_now(app, hourly, concurrency_key="warehouse")
+    operator.post(f"/schedules/{hourly.id}/backfills", data=days_back(2, 1))
+    planned(app)
+    assert {run.concurrency_key for run in all_of(app, Run)} == {"warehouse"}
+    assert "0 of 24" in operator.get(f"/schedules/{hourly.id}").text
+    (backfill,) = all_of(app, Backfill)
+    operator.post(f"/schedules/{hourly.id}/backfills/{backfill.id}/stops")
+    assert sorted({(run.priority < 0, run.state) for run in all_of(app, Run)}) == [
+        (False, "ready"),
+        (True, "cancelled"),
+    ]
 
 
 @pytest.mark.parametrize(
