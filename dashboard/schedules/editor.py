@@ -23,7 +23,7 @@ from dashboard.core.orm import db
 from dashboard.core.paging import cursor
 from dashboard.core.templating import browser_zone
 from dashboard.jobs.actions import start_run
-from dashboard.jobs.params import dump, form_fields, parse_form
+from dashboard.jobs.params import FormField, dump, form_fields, parse_form
 from dashboard.jobs.registry import JobType, UnknownJobType, all_job_types, job_type
 from dashboard.schedules import actions, calendars, forms
 from dashboard.schedules.actions import Conflict, ScheduleDraft
@@ -86,6 +86,16 @@ def create_preview() -> ResponseReturnValue:
     return uncached(current_app.make_response(page))
 
 
+@bp.post("/drafts")
+@requires(Action.EDIT_SCHEDULE)
+def create_draft() -> ResponseReturnValue:
+    """Open the editor of a new schedule for another job type, `switch_to`, with what was typed and fits there."""
+    form = ScheduleForm.from_post(request.form)
+    before, kind = _kind_or_404(form.text("job_type")), _kind_or_404(form.text("switch_to"))
+    form.values["job_type"] = kind.key
+    return _editor(form, fields=_fitting(before, kind))
+
+
 @bp.get("/<uuid:schedule_id>/edit")
 @requires(Action.EDIT_SCHEDULE)
 def edit(schedule_id: UUID) -> ResponseReturnValue:
@@ -141,16 +151,14 @@ def _editor(
     *,
     schedule: Schedule | None = None,
     params: dict[str, Any] | None = None,
+    fields: Sequence[FormField] | None = None,
     errors: dict[str, str] | None = None,
     conflict: Conflict | None = None,
     outlook: Outlook | None = None,
     status: int | None = None,
 ) -> ResponseReturnValue:
     form.errors = errors or {}
-    try:
-        kind = job_type(form.text("job_type"))
-    except UnknownJobType as error:
-        abort(404, str(error))
+    kind = _kind_or_404(form.text("job_type"))
     return fragment_or_page(
         "schedules/edit.html",
         "schedules/_form.html",
@@ -159,7 +167,8 @@ def _editor(
         schedule=schedule,
         kind=kind,
         kinds=all_job_types(),
-        params=form_fields(
+        params=fields
+        or form_fields(
             kind.Params,
             schedule.params if schedule else params,
             typed=request.form if request.method == "POST" else None,
@@ -173,6 +182,23 @@ def _editor(
         calendars=[(each.id, each.name) for each in calendars.all_calendars()],
         zones=[("", f"The organisation's ({_zone()})"), *zone_names()],
     )
+
+
+def _fitting(before: JobType, kind: JobType) -> list[FormField]:
+    """Return the parameters of a job type, with what was typed for those that the one before asks for alike."""
+    asked = {each.name: (each.type, each.options) for each in form_fields(before.Params)}
+    typed = form_fields(kind.Params, typed=request.form)
+    return [
+        kept if asked.get(kept.name) == (kept.type, kept.options) else blank
+        for kept, blank in zip(typed, form_fields(kind.Params), strict=True)
+    ]
+
+
+def _kind_or_404(key: str) -> JobType:
+    try:
+        return job_type(key)
+    except UnknownJobType as error:
+        abort(404, str(error))
 
 
 def _draft(form: ScheduleForm, stored: dict[str, Any] | None = None) -> ScheduleDraft:

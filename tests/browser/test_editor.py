@@ -73,6 +73,24 @@ def test_the_preview_has_the_viewers_clock_and_the_seconds_of_the_spread(open_pa
     expect(shown).to_contain_text(re.compile(r"starts 12:[0-2]\d:\d\d"))
 
 
+def test_another_job_type_keeps_what_was_typed_and_fits(open_page: Visitor, people: People) -> None:
+    page = at(open_page, NEW)
+    page.get_by_label("Name").fill("Tea time")
+    page.get_by_label("Word", exact=True).fill("tea")
+    page.get_by_label("Days and times").fill("daily at 16")
+    page.get_by_role("navigation", name="Job type").get_by_role("link", name="Shout").click()
+    expect(page.get_by_label("Volume")).to_have_value("11")
+    expect(page.get_by_label("Name")).to_have_value("Tea time")
+    expect(page.get_by_label("Word", exact=True)).to_have_value("tea")
+    expect(page.get_by_label("Days and times")).to_have_value("daily at 16")
+    expect(page).to_have_url(f"{ROOT}/schedules/new?job_type=test.shout")
+    page.get_by_label("Days and times").fill("daily at 17")
+    expect(page.locator("#schedule-preview")).to_contain_text("Every day at 17:00")
+    page.get_by_role("button", name="Save", exact=True).click()
+    expect(page.get_by_role("heading", level=1)).to_have_text("Tea time")
+    expect(page.locator("main")).to_contain_text("Shout")
+
+
 def test_without_a_script_a_schedule_is_previewed_and_saved(app: Dashboard, open_page: Visitor, people: People) -> None:
     page = at(open_page, NEW, java_script_enabled=False, timezone_id=SYDNEY)
     page.get_by_label("Name").fill("Without a script")

@@ -27,3 +27,22 @@ class Echo(JobType):
 
     def run(self, ctx: RunContext, params: Any) -> None:
         """Say nothing: it never runs here."""
+
+
+@register
+class Shout(JobType):
+    """Say a word loudly; it asks for some of what Echo asks for, and for some of it in another way."""
+
+    key = "test.shout"
+    label = "Shout"
+    description = "Shouts a word."
+
+    class Params(BaseModel):
+        """A word as Echo has it, how often in words, and how loudly."""
+
+        word: str
+        times: str = "often"
+        volume: int = 11
+
+    def run(self, ctx: RunContext, params: Any) -> None:
+        """Say nothing: it never runs here."""

@@ -17,7 +17,7 @@ from dashboard.core.tenancy import Tenant
 from dashboard.schedules.models import Schedule
 from dashboard.schedules.spread import jittered
 from tests.factories import make_user
-from tests.factories.job_types import Echo
+from tests.factories.job_types import Echo, Shout
 from tests.factories.runs import make_run
 from tests.factories.schedules import echo_form, make_schedule, planned, runs
 from tests.signing_in import Browser, sign_in
@@ -243,3 +243,34 @@ def test_a_form_with_a_mistake_comes_back_with_its_preview(operator: Browser) ->
     page = operator.post("/schedules", data=echo_form(crons="0 8 * * 1", name=""))
     assert page.status_code == 422
     assert "Every Monday at 08:00" in page.text
+
+
+def switched(browser: Browser, **changes: Any) -> str:
+    """Return the editor after another job type was chosen."""
+    response = browser.post("/schedules/drafts", data=echo_form(switch_to=Shout.key, **changes), headers=LIVE)
+    assert response.status_code == 200
+    return response.text
+
+
+def test_another_job_type_keeps_what_was_typed_and_fits(app: Dashboard, operator: Browser) -> None:
+    more = {"note": "For the board", "overlap": "queue_one", "params-word": "tea", "params-times": "4"}
+    page = switched(operator, crons="daily at 6", **more)
+    for kept in ('value="Hourly echo"', ">\ndaily at 6</textarea>", "For the board", 'value="tea"'):
+        assert kept in page
+    assert re.search(r'<option value="queue_one" selected', page)
+    assert 'name="job_type" value="test.shout"' in page
+    assert schedules(app) == []
+
+
+def test_another_job_type_has_its_own_defaults_where_nothing_fits(operator: Browser) -> None:
+    page = switched(operator, **{"params-times": "4", "params-password": "hunter2-canary"})
+    assert 'name="params-times"' in page
+    assert 'value="often"' in page
+    assert 'value="11"' in page
+    assert "hunter2-canary" not in page
+
+
+def test_an_unknown_job_type_has_no_editor(operator: Browser) -> None:
+    assert operator.post("/schedules/drafts", data=echo_form(switch_to="test.none")).status_code == 404
+    unknown = echo_form(job_type="test.none", switch_to=Shout.key)
+    assert operator.post("/schedules/drafts", data=unknown).status_code == 404
