@@ -6,7 +6,8 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
-from itertools import islice
+from itertools import islice, pairwise
+from typing import NamedTuple
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
@@ -14,10 +15,12 @@ import sqlalchemy as sa
 
 from dashboard.core.clock import utc_now
 from dashboard.core.orm import db
+from dashboard.jobs.registry import UnknownJobType, job_type
 from dashboard.schedules.actions import recurrence
 from dashboard.schedules.alike import Alike, alike
 from dashboard.schedules.blackouts import Window, window_at, windows_between
 from dashboard.schedules.calendars import HOLIDAY
+from dashboard.schedules.durations import nearly_longest_of
 from dashboard.schedules.models import Occurrence, Schedule
 from dashboard.schedules.recurrence import Recurrence, RecurrenceError
 from dashboard.schedules.single_fires import BY_HAND, decided_of, planned_by_hand
@@ -38,7 +41,8 @@ class Entry:
     """A schedule's fires of one day that are shown as one line: a single one, or `count` from `at` on.
 
     `nominal` is the instant that the rule names, another than `at` for a fire that was moved by hand. `skipped` says
-    why it will not run. `crowd` is how many fires start in the same minute, if those are too many.
+    why it will not run. `crowd` is how many fires start in the same minute, if those are too many. `lasts` is how long
+    nearly all runs take at most, if that is longer than since the fire before.
     """
 
     at: datetime
@@ -47,6 +51,7 @@ class Entry:
     count: int = 1
     skipped: str = ""
     crowd: int = 0
+    lasts: timedelta | None = None
 
     @property
     def is_moved(self) -> bool:
@@ -80,14 +85,27 @@ class Agenda:
 class _Look:
     """What a rule fires in a span: what will run by local day, and what is skipped by local day and reason.
 
-    `uses` counts the schedules that it holds for, `meeting` those of them that no jitter spreads.
+    `shortest` is the least time between two that will run. `uses` counts the schedules that it holds for, `meeting`
+    those of them that no jitter spreads.
     """
 
     runs: Mapping[date, Sequence[datetime]]
     skipped: Mapping[tuple[date, str], Sequence[datetime]]
+    shortest: timedelta | None
     is_cut: bool
     uses: int = 0
     meeting: int = 0
+
+    @property
+    def moments(self) -> list[datetime]:
+        return [at for day in self.runs.values() for at in day]
+
+
+class _Tight(NamedTuple):
+    """How long nearly all runs of a schedule take, and those of its fires that come sooner after the one before."""
+
+    lasts: timedelta
+    fires: frozenset[datetime]
 
 
 def agenda(start: datetime, end: datetime, zone: ZoneInfo) -> Agenda:
@@ -122,6 +140,8 @@ class _Book:
         self.minutes: Counter[datetime] = Counter()
         self.unfinished: list[Schedule] = []
         self.looks: dict[object, _Look] = {}
+        self.frequent: dict[UUID, tuple[_Look, timedelta]] = {}
+        self.tight: Mapping[UUID, _Tight] = {}
 
     def enter(self, schedule: Schedule) -> None:
         """Add what the schedule fires by itself, and what of that is skipped."""
@@ -133,6 +153,8 @@ class _Book:
         look.meeting += not schedule.jitter_seconds
         if look.is_cut:
             self.unfinished.append(schedule)
+        if look.shortest and look.shortest < _longest_allowed(schedule):
+            self.frequent[schedule.id] = look, shift
         for day, moments in look.runs.items():
             self.days[day].extend(_entries(schedule, moments, shift))
         for (day, words), moments in look.skipped.items():
@@ -146,9 +168,10 @@ class _Book:
         self.minutes[at.replace(second=0, microsecond=0)] += 1
 
     def closed(self) -> Agenda:
-        """Return the whole, in order, with the minutes marked at which too much starts."""
+        """Return the whole, in order, marked where too much starts at once and where runs may meet the next."""
         for look in self.looks.values():
             self._count(look)
+        self.tight = self._find_tight()
         for day, entries in self.days.items():
             entries.sort(key=lambda entry: (entry.at, entry.schedule.name))
             self.days[day] = [self._marked(entry) for entry in entries]
@@ -178,18 +201,43 @@ class _Book:
         by_reason: defaultdict[tuple[date, str], list[datetime]] = defaultdict(list)
         for at, words in skipped:
             by_reason[at.astimezone(self.zone).date(), words].append(at)
-        return _Look(runs=_by_day(runs, self.zone), skipped=by_reason, is_cut=is_cut)
+        shortest = min((later - at for at, later in pairwise(runs)), default=None)
+        return _Look(runs=_by_day(runs, self.zone), skipped=by_reason, shortest=shortest, is_cut=is_cut)
+
+    def _find_tight(self) -> Mapping[UUID, _Tight]:
+        tight = {}
+        for schedule_id, lasts in nearly_longest_of(list(self.frequent)).items():
+            look, shift = self.frequent[schedule_id]
+            fires = (later + shift for at, later in pairwise(look.moments) if later - at < lasts)
+            tight[schedule_id] = _Tight(lasts, frozenset(fires))
+        return tight
 
     def _count(self, look: _Look) -> None:
-        moments = [at for day in look.runs.values() for at in day]
+        moments = look.moments
         for hour, number in Counter(at.astimezone(self.zone).hour for at in moments).items():
             self.hours[hour] += number * look.uses
         for at in moments if look.meeting else ():
             self.minutes[at.replace(second=0)] += look.meeting
 
     def _marked(self, entry: Entry) -> Entry:
-        crowd = 0 if entry.skipped or entry.count > 1 else self.minutes[entry.at.replace(second=0, microsecond=0)]
-        return replace(entry, crowd=crowd) if crowd > CROWD else entry
+        if entry.skipped:
+            return entry
+        crowd = 0 if entry.count > 1 else self.minutes[entry.at.replace(second=0, microsecond=0)]
+        tight = self.tight.get(entry.schedule.id)
+        meets = tight and (entry.at in tight.fires or (entry.count > 1 and tight.fires))
+        if crowd <= CROWD and not meets:
+            return entry
+        return replace(entry, crowd=crowd if crowd > CROWD else 0, lasts=tight.lasts if tight and meets else None)
+
+
+def _longest_allowed(schedule: Schedule) -> timedelta:
+    """Return how long a run of the schedule may take; nothing for a job type that is gone."""
+    if schedule.timeout_seconds is not None:
+        return timedelta(seconds=schedule.timeout_seconds)
+    try:
+        return job_type(schedule.job_type).timeout
+    except UnknownJobType:
+        return timedelta()
 
 
 def active_schedules() -> Sequence[Schedule]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
 from uuid import UUID
 
 import sqlalchemy as sa
@@ -27,7 +29,18 @@ def nearly_longest(schedule_id: UUID | None, job_type: str) -> float | None:
     return None if seconds is None else float(seconds)
 
 
-def _of_schedule(schedule_id: UUID | None) -> sa.Select[float]:
+def nearly_longest_of(schedule_ids: Sequence[UUID]) -> Mapping[UUID, timedelta]:
+    """Return how long 95 of 100 runs of each of these schedules take at most, where one has ended. One query."""
+    if not schedule_ids:
+        return {}
+    ids = sa.func.unnest(sa.bindparam("ids", list(schedule_ids), type_=sa.ARRAY(sa.Uuid)))
+    wanted = ids.table_valued("id").render_derived(name="wanted")
+    p95 = _p95(_of_schedule(wanted.c.id).correlate(wanted))
+    rows = db.session.execute(sa.select(wanted.c.id, p95).select_from(wanted))
+    return {schedule_id: timedelta(seconds=float(seconds)) for schedule_id, seconds in rows if seconds is not None}
+
+
+def _of_schedule(schedule_id: UUID | sa.ColumnElement[UUID] | None) -> sa.Select[float]:
     return _lasted().where(Run.schedule_id == schedule_id).order_by(Run.id.desc()).limit(OF_SCHEDULE)
 
 

@@ -15,6 +15,7 @@ from dashboard.core.orm import system_scope
 from dashboard.core.tenancy import Tenant
 from dashboard.schedules.models import Schedule
 from tests.factories import make_user
+from tests.factories.runs import make_run
 from tests.factories.schedules import make_schedule
 from tests.signing_in import Browser, sign_in, visit
 
@@ -72,6 +73,37 @@ def test_an_hour_of_the_week_has_room_for_few_and_leads_to_the_day(
     assert "Crowd 6" not in week
     assert f'view=day&amp;day={TOMORROW}">and 3 more</a>' in week
     assert "Crowd 8" in operator.get(f"/calendar?view=day&day={TOMORROW}").text
+
+
+@pytest.mark.parametrize(("minutes", "marked"), [(5, False), (12, True)])
+@pytest.mark.parametrize("view", ["month", "week", "day"])
+def test_runs_that_usually_take_longer_than_to_the_next_fire_are_marked(
+    app: Dashboard, operator: Browser, acme: Tenant, view: str, minutes: int, marked: bool
+) -> None:
+    often = cron(app, acme, "Often", "*/10 * * * *")
+    twice = cron(app, acme, "Twice", "0,10 9 * * *")
+    now = datetime.now(UTC)
+    for schedule in (often, twice):
+        make_run(
+            app,
+            acme,
+            "succeeded",
+            schedule_id=schedule.id,
+            started_at=now - timedelta(minutes=minutes),
+            finished_at=now,
+        )
+    page = operator.get(f"/calendar?view={view}&day={TOMORROW}").text
+    assert ("95 of 100 of its last runs take up to 12 min" in page) is marked
+    assert (page.count("may overlap") > 1) is marked
+
+
+def test_a_run_that_may_take_no_longer_than_to_the_next_fire_is_not_marked(
+    app: Dashboard, operator: Browser, acme: Tenant
+) -> None:
+    schedule = cron(app, acme, "Often", "*/10 * * * *", timeout_seconds=300)
+    now = datetime.now(UTC)
+    make_run(app, acme, "succeeded", schedule_id=schedule.id, started_at=now - timedelta(hours=1), finished_at=now)
+    assert "may overlap" not in operator.get("/calendar?view=day").text
 
 
 @pytest.mark.parametrize("query", ["view=century", "day=never", "day=0001-01-01", "day=9999-12-31&view=month"])
