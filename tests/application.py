@@ -19,7 +19,7 @@ from tests.factories import make_tenant
 from tests.servers import PostgresAddress
 
 PLATFORM = "http://platform.test"
-KEPT = {"alembic_version", "dispatch_clock"}
+KEPT = {"alembic_version", "dispatch_clock", "tenant_change"}
 
 
 @pytest.fixture(scope="session")

@@ -120,7 +120,7 @@ def tenant_statement(statement: LiteralString, values: Mapping[str, Any]) -> lis
 def system_scope(reason: str) -> Iterator[Session]:
     """Yield a session that sees every tenant's rows, for the work named by `reason`; commits at the end.
 
-    The only way to the system role: planner, dispatcher, reaper, host lookup, sign-in, tenant chooser, back office.
+    The only way to the system role: planner, dispatcher, reaper, tenant lookup, sign-in, tenant chooser, back office.
     Rows that are written take their tenant_id from their parent row.
     """
     log.debug("system_scope", reason=reason)

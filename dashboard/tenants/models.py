@@ -74,3 +74,16 @@ class TenantSetting(TenantOwned, Base):
     value: Mapped[Any] = mapped_column(JSONB, nullable=True)
     secret: Mapped[bytes | None]
     updated_at: Mapped[datetime] = mapped_column(timestamp, server_default=sa.func.now(), onupdate=sa.func.now())
+
+
+class TenantChange(Base):
+    """Counts the changes of tenants, roots and settings: one look at it says whether what is remembered still stands.
+
+    One row; triggers on those three tables count when a transaction commits.
+    """
+
+    __tablename__ = "tenant_change"
+    __table_args__ = (sa.CheckConstraint("id = 1", name="one_row"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True, server_default="1", autoincrement=False)
+    number: Mapped[int] = mapped_column(sa.BigInteger, server_default="0")

@@ -1,6 +1,7 @@
-"""Find tenants by host, slug or id, from a short-lived cache over their records.
+"""Find tenants by host, slug or id, from what this process remembers of their records.
 
-A change is seen by every process within `FRESH_FOR`; while the database is away, the last known record stands.
+A change of any tenant is seen by every process within `FRESH_FOR`: one look at a counter, however many tenants are
+remembered. While the database is away, what is remembered stands.
 """
 
 from __future__ import annotations
@@ -21,11 +22,11 @@ from config.settings import Settings
 from dashboard.core import secrets
 from dashboard.core.orm import system_scope
 from dashboard.core.tenancy import PER_TENANT, Root, Tenant, register_resolver, resolver_of
-from dashboard.tenants.models import TenantRecord, TenantRoot, TenantSetting
+from dashboard.tenants.models import TenantChange, TenantRecord, TenantRoot, TenantSetting
 from dashboard.tenants.options import OPTION_BY_KEY, OPTIONS
 
 FRESH_FOR = 2.0
-"""Seconds for which a cached record is used without a look at the database."""
+"""Seconds for which what is remembered is used without a look at the database."""
 
 OWN_MAIL_SERVER: Mapping[str, Any] = {
     "SMTP_HOST": "",
@@ -45,47 +46,58 @@ class TenantRegistry:
     def __init__(self, app: Flask, fallback: dict[str, Any]) -> None:
         self.app = app
         self.fallback = fallback
-        self.cache: dict[Hashable, tuple[float, Any]] = {}
+        self._remembered: dict[Hashable, Any] = {}
+        self._change: int | None = None
+        self._looked_at = -FRESH_FOR
 
     def by_id(self, tenant_id: UUID) -> Tenant | None:
-        tenant: Tenant | None = self._cached(
+        tenant: Tenant | None = self._find(
             ("id", tenant_id), lambda session: self._load(session, TenantRecord.id == tenant_id)
         )
         return tenant
 
     def by_slug(self, slug: str) -> Tenant | None:
-        tenant: Tenant | None = self._cached(
+        tenant: Tenant | None = self._find(
             ("slug", slug), lambda session: self._load(session, TenantRecord.slug == slug)
         )
         return tenant
 
     def at_host(self, host: str, port: int | None) -> list[tuple[Root, UUID]]:
-        roots: list[tuple[Root, UUID]] = self._cached(
-            ("host", host, port), lambda session: _roots_at(session, host, port), keep=bool
+        roots: list[tuple[Root, UUID]] = self._find(
+            ("host", host, port), lambda session: _roots_at(session, host, port)
         )
         return roots
 
     def forget(self) -> None:
         """Look everything up afresh: this process just changed a tenant."""
-        self.cache.clear()
+        self._remembered = {}
 
-    def _cached(self, key: Hashable, load: Callable[[Session], Any], keep: Callable[[Any], bool] = bool) -> Any:
-        known = self.cache.get(key)
-        if known and time.monotonic() - known[0] < FRESH_FOR:
-            return known[1]
-        try:
-            with self.app.app_context(), system_scope("host lookup") as session:
+    def _find(self, key: Hashable, load: Callable[[Session], Any]) -> Any:
+        if time.monotonic() - self._looked_at >= FRESH_FOR:
+            self._freshen()
+        remembered = self._remembered
+        found = remembered.get(key)
+        if not found:  # what is not there is not remembered: strangers' hosts must not fill the memory
+            with self.app.app_context(), system_scope("tenant lookup") as session:
                 found = load(session)
-        except OperationalError:
-            if known is None:
-                raise
-            log.warning("tenant_record_is_stale", key=str(key))
-            return known[1]
-        if keep(found):  # what is not there is not kept: strangers' hosts must not fill the memory
-            self.cache[key] = (time.monotonic(), found)
-        else:
-            self.cache.pop(key, None)
+            if found:
+                remembered[key] = found
         return found
+
+    def _freshen(self) -> None:
+        """Forget everything if anything has changed. What is loaded after this look is as new as it, or newer."""
+        self._looked_at = time.monotonic()
+        try:
+            with self.app.app_context(), system_scope("tenant lookup") as session:
+                change = session.scalars(sa.select(TenantChange.number)).one()
+        except OperationalError:
+            if not self._remembered:
+                raise
+            log.warning("tenant_records_may_be_stale")
+            return
+        if change != self._change:
+            self._change = change
+            self.forget()
 
     def _load(self, session: Session, where: sa.ColumnElement[bool]) -> Tenant | None:
         record = session.scalars(

@@ -58,7 +58,17 @@ CREATE FUNCTION tenant_has_load() RETURNS trigger LANGUAGE plpgsql
     AS $$ BEGIN INSERT INTO tenant_load (tenant_id) VALUES (NEW.id); RETURN NULL; END $$;
 CREATE TRIGGER tenant_has_load AFTER INSERT ON tenant FOR EACH ROW EXECUTE FUNCTION tenant_has_load();
 INSERT INTO dispatch_clock (id) VALUES (1);
+INSERT INTO tenant_change (id) VALUES (1);
+CREATE FUNCTION tenant_has_changed() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER SET search_path FROM CURRENT
+    AS $$ BEGIN UPDATE tenant_change SET number = number + 1; RETURN NULL; END $$;
 """
+
+# At the commit, so that two transactions which change the same tenants in another order do not wait for each other.
+TENANT_CHANGES = """
+CREATE CONSTRAINT TRIGGER tenant_has_changed AFTER INSERT OR UPDATE OR DELETE ON {table}
+    DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION tenant_has_changed();
+"""
+RECORDED = ("tenant", "tenant_root", "tenant_setting")
 
 
 def upgrade() -> None:
@@ -90,6 +100,13 @@ def upgrade() -> None:
         sa.Column("sequence", sa.BigInteger(), server_default="0", nullable=False),
         sa.CheckConstraint("id = 1", name=op.f("ck_dispatch_clock_one_row")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_dispatch_clock")),
+    )
+    op.create_table(
+        "tenant_change",
+        sa.Column("id", sa.Integer(), server_default="1", autoincrement=False, nullable=False),
+        sa.Column("number", sa.BigInteger(), server_default="0", nullable=False),
+        sa.CheckConstraint("id = 1", name=op.f("ck_tenant_change_one_row")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_tenant_change")),
     )
     op.create_table(
         "process",
@@ -774,12 +791,14 @@ def upgrade() -> None:
 
     for sentence in (walls.FUNCTIONS, *(walls.raise_wall(table, rows) for table, rows in WALLS.items()), RECORDS):
         op.execute(sentence)
+    for table in RECORDED:
+        op.execute(TENANT_CHANGES.format(table=table))
 
 
 def downgrade() -> None:
     for table in WALLS:
         op.execute(f"DROP POLICY tenant_wall ON {table}")
-    for name in ("audit_entry_is_final", "tenant_has_load"):
+    for name in ("audit_entry_is_final", "tenant_has_load", "tenant_has_changed"):
         op.execute(f"DROP FUNCTION {name} CASCADE")
     op.drop_table("dismissal")
     op.drop_table("bulk_action")
@@ -837,6 +856,7 @@ def downgrade() -> None:
     op.drop_table("tenant")
     op.drop_index("ix_process_seen_at", table_name="process")
     op.drop_table("process")
+    op.drop_table("tenant_change")
     op.drop_table("dispatch_clock")
     op.drop_index("ix_audit_entry_tenant_id_id", table_name="audit_entry")
     op.drop_table("audit_entry")

@@ -14,7 +14,7 @@ from dashboard.core.orm import Base, db, system_scope, tenant_session
 from dashboard.core.tenancy import Binding, Tenant, bound
 from dashboard.runs.models import Run
 
-PLATFORM_TABLES = {"credential", "web_session", "dispatch_clock", "process", "alembic_version"}
+PLATFORM_TABLES = {"credential", "web_session", "dispatch_clock", "tenant_change", "process", "alembic_version"}
 
 three_roles_only = pytest.mark.parametrize("app", ["app"], indirect=True)
 """For what only roles can do: the one role of a host that gives one owns the tables."""
