@@ -2,28 +2,56 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Sequence
-from typing import cast
+from functools import cached_property
+from typing import Any, cast
 
-from cryptography.fernet import Fernet, MultiFernet
 from flask import Flask, current_app
 from pydantic import SecretStr
+
+from dashboard.core.errors import StationmasterError
+
+
+class UnreadableSecret(StationmasterError):
+    """No key in use opens this secret; perhaps ENCRYPTION_KEYS lost the key that it was kept with."""
 
 
 def init_app(app: Flask, keys: Sequence[SecretStr]) -> None:
     """Use `keys`, newest first: the first encrypts, each may decrypt."""
-    app.extensions["secrets"] = MultiFernet([Fernet(key.get_secret_value()) for key in keys])
+    app.extensions["secrets"] = _Box(keys)
 
 
 def encrypt(text: str) -> bytes:
     """Return `text` as a token that only our keys open."""
-    return _box().encrypt(text.encode())
+    token: bytes = _box().fernet.encrypt(text.encode())
+    return token
 
 
 def decrypt(token: bytes) -> SecretStr:
-    """Return what the token holds. Raises cryptography.fernet.InvalidToken if no key in use made `token`."""
-    return SecretStr(_box().decrypt(token).decode())
+    """Return what the token holds. Raises UnreadableSecret if no key in use made `token`."""
+    box = _box()
+    try:
+        return SecretStr(box.fernet.decrypt(token).decode())
+    except box.library.InvalidToken:
+        raise UnreadableSecret from None
 
 
-def _box() -> MultiFernet:
-    return cast(MultiFernet, current_app.extensions["secrets"])
+class _Box:
+    """Our keys, and what opens and closes secrets with them."""
+
+    def __init__(self, keys: Sequence[SecretStr]) -> None:
+        self.keys = keys
+
+    @cached_property
+    def library(self) -> Any:
+        """Return cryptography, loaded when the first secret is met: it takes 7 MB in each process."""
+        return importlib.import_module("cryptography.fernet")
+
+    @cached_property
+    def fernet(self) -> Any:
+        return self.library.MultiFernet([self.library.Fernet(key.get_secret_value()) for key in self.keys])
+
+
+def _box() -> _Box:
+    return cast(_Box, current_app.extensions["secrets"])

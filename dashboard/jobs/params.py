@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 from math import isfinite
 from typing import Any
 
-from cryptography.fernet import InvalidToken
 from pydantic import BaseModel, SecretStr, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails, PydanticUndefined
@@ -214,7 +213,7 @@ def _reveal(value: Any) -> Any:
         return value
     try:
         return secrets.decrypt(value[SECRET].encode())
-    except InvalidToken:
+    except secrets.UnreadableSecret:
         return None  # its key is gone: the parameter is missing, and says so like any other
 
 

@@ -29,7 +29,7 @@ BROUGHT_ALONG = {
     "wtforms": "flask-wtf",
 }
 # Needed without an import: programs, a driver's data, and what is loaded by name.
-WITHOUT_IMPORT = {"gevent", "gunicorn", "holidays", "honcho", "sentry-sdk", "tzdata"}
+WITHOUT_IMPORT = {"cryptography", "gevent", "gunicorn", "holidays", "honcho", "python-dotenv", "sentry-sdk", "tzdata"}
 
 
 def imported() -> set[str]:

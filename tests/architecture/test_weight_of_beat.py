@@ -12,6 +12,7 @@ from tests.architecture.project import ROOT
 LEFT_OUT = (
     "celery",
     "kombu",
+    "cryptography",
     "flask_admin",
     "flask_limiter",
     "flask_login",
