@@ -108,13 +108,20 @@ class Executor:
 
 
 class Reporter:
-    """Carries what a job says into the ledger. Losing a line of it must not fail the job."""
+    """Carries what a job says into the ledger. Losing a line of it must not fail the job.
+
+    `params` are the job's, once they are read: what is secret in them must not be said.
+    """
 
     def __init__(self, held: HeldRun, heartbeat: Heartbeat) -> None:
         self.held = held
         self.heartbeat = heartbeat
-        self.secrets = secrets_of(held.binding.settings, None)
+        self.params: object = None
         self._saved_at = -PROGRESS_SECONDS
+
+    @property
+    def secrets(self) -> list[str]:
+        return secrets_of(self.held.binding.settings, self.params)
 
     def log(self, level: LogLevel, text: str) -> None:
         claim = self.held.claim
@@ -154,10 +161,10 @@ class _Job:
     reporter: Reporter
 
     def run(self) -> Outcome:
-        claim, binding = self.held.claim, self.held.binding
+        claim = self.held.claim
         job = job_type(claim.job_type)
         params = job.load_params(claim.params, claim.job_version)
-        self.reporter.secrets = secrets_of(binding.settings, params)
+        self.reporter.params = params
         result = job.run(self._context(), params)
         _commit(claim)
         return Outcome(state=SUCCEEDED, result=as_json(result), progress=self.held.progress)
@@ -180,17 +187,24 @@ class _Job:
 
 def _commit(claim: Claim) -> None:
     """Commit the job's own work if the run is still this worker's. Raises LeaseLost if it is not."""
-    session = db.session()
-    if not session.in_transaction():
+    if not _has_worked():
         return
+    session = db.session()
     held = sa.select(Run.id).where(Run.id == claim.run_id, Run.fence == claim.fence, Run.state == RUNNING)
     if session.scalar(held.with_for_update(read=True)) is None:
         raise LeaseLost
     session.commit()
 
 
+def _has_worked() -> bool:
+    """Return whether the job left a transaction open. To make a session only to look costs as much as a context."""
+    return db.session.registry.has() and db.session().in_transaction()
+
+
 def _forget_work() -> None:
     """Roll back what the job did not commit; a connection that broke is thrown away."""
+    if not _has_worked():
+        return
     try:
         db.session.rollback()
     except DATABASE_AWAY:
