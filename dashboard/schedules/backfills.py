@@ -55,6 +55,15 @@ class Plan:
     def listed(self) -> Sequence[datetime]:
         return self.instants[:LISTED]
 
+    @property
+    def why_nothing(self) -> str:
+        """Say why nothing would run; empty if something would."""
+        if self.instants:
+            return ""
+        if self.already:
+            return "Everything in this range has run. Choose “All of it again” to run it once more."
+        return "The schedule does not fire in this range. Choose another one."
+
 
 def estimate(schedule: Schedule, start: datetime, end: datetime, mode: Mode) -> Plan:
     """Return what a backfill of [start, end] would run. Raises InvalidInput for a range that cannot be made up for.
@@ -88,8 +97,8 @@ def create(schedule: Schedule, start: datetime, end: datetime, mode: Mode) -> Ba
     except UnknownJobType as error:
         raise Refused(f"{error} Edit the schedule first.") from error
     wanted = estimate(schedule, start, end, mode)
-    if not wanted.instants:
-        raise Refused("Everything in this range has run. Choose “run all of it again” to run it once more.")
+    if wanted.why_nothing:
+        raise Refused(wanted.why_nothing)
     binding = require_binding()
     backfill = Backfill(
         schedule_id=schedule.id,

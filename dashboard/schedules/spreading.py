@@ -20,7 +20,7 @@ from dashboard.schedules.crowding import MINUTE, with_spread_minutes
 from dashboard.schedules.models import Schedule
 from dashboard.schedules.recurrence import Recurrence, RecurrenceError, jittered
 
-HASH = "H"
+HASH, JITTER = "H", "15"
 WAYS: Mapping[str, str] = {
     HASH: "Each at a minute of its own in the hour (H)",
     "5": "Up to 5 minutes later (jitter)",
@@ -95,6 +95,11 @@ def crowded_at(minute: datetime) -> list[Schedule]:
         if at is not None and at < after:
             found.append(schedule)
     return found
+
+
+def way_for(minute: datetime) -> str:
+    """Return the way that suits what starts in `minute`: `H`, or jitter where `H` would spread nothing."""
+    return HASH if any(changes(schedule, HASH) for schedule in crowded_at(minute)) else JITTER
 
 
 def changes(schedule: Schedule, way: str) -> dict[str, Any]:

@@ -19,6 +19,8 @@ bp = Blueprint("spreads", __name__, url_prefix="/calendar/load/spreads")
 LAST = "spread"
 """Under this name the session keeps what was spread last, so that it can be taken back."""
 
+NO_MINUTE = "Choose a minute and a way on the page of the load ahead."
+
 
 @bp.get("/new")
 @requires(Action.EDIT_SCHEDULE)
@@ -62,7 +64,9 @@ def last_spread() -> int:
 
 def _asked(given: Mapping[str, str]) -> tuple[datetime, str]:
     """Read the minute and the way; what the pages did not write is refused."""
-    minute, way = instant(given.get("minute", "")), given.get("way", spreading.HASH)
-    if minute is None or way not in spreading.WAYS:
-        abort(422, "Choose a minute and a way on the page of the load ahead.")
-    return minute.replace(second=0, microsecond=0), way
+    moment = instant(given.get("minute", "")) or abort(422, NO_MINUTE)
+    minute = moment.replace(second=0, microsecond=0)
+    way = given.get("way") or spreading.way_for(minute)
+    if way not in spreading.WAYS:
+        abort(422, NO_MINUTE)
+    return minute, way

@@ -74,6 +74,15 @@ def test_twice_is_once_unless_a_rerun_is_asked_for(app: Dashboard, operator: Bro
     assert len(all_of(app, Run)) == 72
 
 
+def test_a_range_without_a_fire_says_so(app: Dashboard, operator: Browser, hourly: Schedule) -> None:
+    at = {"start": f"{MIDNIGHT - timedelta(minutes=50):%Y-%m-%dT%H:%M}"}
+    empty = {**at, "end": f"{MIDNIGHT - timedelta(minutes=10):%Y-%m-%dT%H:%M}"}
+    page = operator.get(f"/schedules/{hourly.id}/backfills/new", query_string=empty).text
+    assert "The schedule does not fire in this range" in page
+    assert operator.post(f"/schedules/{hourly.id}/backfills", data=empty).status_code == 422
+    assert all_of(app, Run) == []
+
+
 def test_stopping_cancels_what_waits(app: Dashboard, operator: Browser, hourly: Schedule) -> None:
     operator.post(f"/schedules/{hourly.id}/backfills", data=days_back(2, 1))
     (backfill,) = all_of(app, Backfill)

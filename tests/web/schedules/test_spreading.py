@@ -143,3 +143,13 @@ def test_other_tenants_schedules_are_neither_counted_nor_spread(
 def test_what_the_pages_did_not_write_is_refused(operator: Browser, wrong: dict[str, str]) -> None:
     assert operator.get("/calendar/load/spreads/new", query_string=wrong).status_code == 422
     assert operator.post("/calendar/load/spreads", data=wrong).status_code == 422
+
+
+def test_jitter_is_offered_first_where_h_would_spread_nothing(app: Dashboard, operator: Browser, acme: Tenant) -> None:
+    for number in range(2):
+        nightly(app, acme, f"Interval {number}", kind="interval", crons=[], every_seconds=86_400, anchor=three())
+    page = operator.get("/calendar/load/spreads/new", query_string={"minute": three().isoformat()}).text
+    assert "2 schedules would be spread" in page
+    nightly(app, acme, "By the calendar")
+    page = operator.get("/calendar/load/spreads/new", query_string={"minute": three().isoformat()}).text
+    assert "1 schedule would be spread" in page
