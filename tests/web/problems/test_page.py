@@ -271,7 +271,7 @@ def test_a_station_without_beat_or_worker_is_told_above_every_page(app: Dashboar
     assert "The scheduler is not running" not in page
     assert "No worker is running" in page
     make_process(app, "worker")
-    assert 'aria-label="Alert"' not in operator.get("/runs").text
+    assert 'aria-label="Alerts"' not in operator.get("/runs").text
 
 
 @pytest.mark.parametrize("gone", [{"silent_for": timedelta(minutes=5)}, {"stopped_at": sa.func.now()}])

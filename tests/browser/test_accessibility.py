@@ -1,0 +1,94 @@
+"""Every page that there is, found by walking through all of them, keeps axe's rules and fits the window.
+
+axe-core, which lies in axe-playwright-python, looks at what the browser made of a page: names, roles, order, contrast.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from importlib.resources import files
+from typing import Any
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from dashboard.app import Dashboard
+from dashboard.core.clock import database_now
+from dashboard.core.orm import system_scope
+from dashboard.core.tenancy import resolver_of
+from dashboard.demo.story import PASSWORD
+from dashboard.runs.models import Artifact, BulkAction
+from dashboard.schedules.models import Blackout
+from dashboard.tenants.registry import forget_cached
+from tests.browser.crawling import Crawl, routes_of_pages
+from tests.browser.visitor import PHONE, WIDE, Visitor, fits
+from tests.factories.runs import make_run
+
+PLATFORM = "http://platform.test"
+ACME = f"{PLATFORM}/acme"
+AXE = (files("axe_playwright_python") / "axe.min.js").read_text()
+ADMIN, OWNER = "olivia@acme.example", "pat@stationmaster.example"
+
+
+@pytest.fixture
+def busy(app: Dashboard, developing: Dashboard) -> list[str]:
+    """The demo, and what it lacks; returns the paths, in Acme, of pages to which the demo's links need not lead."""
+    loaded = developing.test_cli_runner().invoke(args=["demo"])
+    assert loaded.exit_code == 0, loaded.output
+    forget_cached(developing)
+    acme = resolver_of(developing).by_slug("acme")
+    assert acme is not None
+    parent = make_run(app, acme, "succeeded", name="The whole", result={"rows": 3})
+    make_run(app, acme, "running", name="A part", parent_id=parent.id, progress_done=1, progress_total=3)
+    with app.app_context(), system_scope("test") as session:
+        now = database_now(session)
+        blackout = Blackout(tenant_id=acme.id, name="Move", start_at=now, end_at=now + timedelta(hours=6))
+        bulk = BulkAction(tenant_id=acme.id, action="retry", filter={"states": ["failed"]}, estimate=7, done=3)
+        file = Artifact(tenant_id=acme.id, run_id=parent.id, name="rows.csv", media_type="text/csv", size=1200)
+        session.add_all([blackout, bulk, file])
+        session.flush()
+        return [f"/runs/{parent.id}", f"/runs/bulk/{bulk.id}", f"/calendar/blackouts/{blackout.id}"]
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_every_page_keeps_the_rules_of_accessibility(
+    developing: Dashboard, open_page: Visitor, busy: list[str], scheme: str
+) -> None:
+    broken: list[str] = []
+    walked: set[str] = set()
+    for root, email, first in ((ACME, ADMIN, busy), (PLATFORM, OWNER, [])):
+        page = open_page(f"{root}/sign-in", color_scheme=scheme, width=WIDE, reduced_motion="reduce")
+        broken += found_by_axe(page)
+        crawl = Crawl(developing, sign_in(page, email), root, first)
+        for _ in crawl:
+            broken += found_by_axe(page)
+        walked |= set(crawl.asked)
+    assert broken == []
+    assert {rule.endpoint for rule in routes_of_pages(developing)} - walked == set()
+
+
+def test_every_page_fits_a_phone(developing: Dashboard, open_page: Visitor, busy: list[str]) -> None:
+    wider: list[str] = []
+    for root, email, first in ((ACME, ADMIN, busy), (PLATFORM, OWNER, [])):
+        page = sign_in(open_page(f"{root}/sign-in", width=PHONE), email)
+        wider += [url for url in Crawl(developing, page, root, first) if not fits(page)]
+    assert wider == []
+
+
+def sign_in(page: Page, email: str) -> Page:
+    page.fill("[name=email]", email)
+    page.fill("[name=password]", PASSWORD)
+    page.get_by_role("button", name="Sign in").click()
+    expect(page.get_by_role("heading", level=1)).not_to_have_text("Sign in")
+    return page
+
+
+def found_by_axe(page: Page) -> list[str]:
+    """Return, for each rule that the page breaks, a line that says which, where, and with what."""
+    page.evaluate(AXE)
+    violations: list[dict[str, Any]] = page.evaluate("axe.run().then((results) => results.violations)")
+    return [
+        f"{page.url} {violation['id']} {node['target']} {node['html'][:120]}"
+        for violation in violations
+        for node in violation["nodes"]
+    ]
