@@ -24,17 +24,12 @@ def init_app(app: Flask, keys: Sequence[SecretStr]) -> None:
 
 def encrypt(text: str) -> bytes:
     """Return `text` as a token that only our keys open."""
-    token: bytes = _box().fernet.encrypt(text.encode())
-    return token
+    return _box().close(text)
 
 
 def decrypt(token: bytes) -> SecretStr:
     """Return what the token holds. Raises UnreadableSecret if no key in use made `token`."""
-    box = _box()
-    try:
-        return SecretStr(box.fernet.decrypt(token).decode())
-    except box.library.InvalidToken:
-        raise UnreadableSecret from None
+    return SecretStr(_box().open(token))
 
 
 class _Box:
@@ -51,6 +46,33 @@ class _Box:
     @cached_property
     def fernet(self) -> Any:
         return self.library.MultiFernet([self.library.Fernet(key.get_secret_value()) for key in self.keys])
+
+    def close(self, text: str) -> bytes:
+        token: bytes = self.fernet.encrypt(text.encode())
+        return token
+
+    def open(self, token: bytes) -> str:
+        try:
+            text: bytes = self.fernet.decrypt(token)
+        except self.library.InvalidToken:
+            raise UnreadableSecret from None
+        return text.decode()
+
+
+class SealedSecret(SecretStr):
+    """A kept secret that is opened by whoever reads it first: who only passes it on needs neither key nor library."""
+
+    def __init__(self, token: bytes) -> None:
+        super().__init__("sealed")  # no more than that it is there
+        self.token = token
+        self.box = _box()
+
+    def get_secret_value(self) -> str:
+        """Return the secret. Raises UnreadableSecret if no key in use made its token."""
+        token = self.token  # another thread may be opening it
+        if token:
+            self._secret_value, self.token = self.box.open(token), b""
+        return self._secret_value
 
 
 def _box() -> _Box:

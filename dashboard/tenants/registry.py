@@ -19,8 +19,8 @@ from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session, selectinload
 
 from config.settings import Settings
-from dashboard.core import secrets
 from dashboard.core.orm import system_scope
+from dashboard.core.secrets import SealedSecret
 from dashboard.core.tenancy import PER_TENANT, Root, Tenant, register_resolver, resolver_of
 from dashboard.tenants.models import TenantChange, TenantRecord, TenantRoot, TenantSetting
 from dashboard.tenants.options import OPTION_BY_KEY, OPTIONS
@@ -138,7 +138,7 @@ def _roots_at(session: Session, host: str, port: int | None) -> list[tuple[Root,
 
 
 def _value(setting: TenantSetting) -> Any:
-    return secrets.decrypt(setting.secret) if setting.secret is not None else setting.value
+    return SealedSecret(setting.secret) if setting.secret is not None else setting.value
 
 
 def init_app(app: Flask, settings: Settings) -> None:
