@@ -1,5 +1,7 @@
 """Delete runs that ended longer ago than their tenant keeps them, in steps so small that nobody waits for one.
 
+Bulk actions that finished as long ago go with them.
+
 What belongs to a run goes before it: every table whose rows go with a run's is found by its foreign key. Occurrences
 stay with their schedule, so that no instant fires a second time.
 """
@@ -20,7 +22,7 @@ from dashboard.core.clock import database_now
 from dashboard.core.ids import earliest_id
 from dashboard.core.orm import db
 from dashboard.core.tenancy import current_tenant
-from dashboard.runs.models import Purge, Run
+from dashboard.runs.models import BulkAction, Purge, Run
 from dashboard.runs.states import ACTIVE_STATES, RUN_STATES
 from dashboard.tenants.models import TenantRecord, TenantSetting
 from dashboard.tenants.options import option_for
@@ -73,6 +75,8 @@ class Sweep:
         session.execute(_NOTE, {"tenant_id": self.kept.tenant_id, "deleted": deleted})
         if is_whole:
             self._go_on(victims)
+        if self.is_done:
+            session.execute(_old_bulk_actions(self.kept, database_now(session)))
         return deleted
 
     def give_way(self) -> None:
@@ -130,6 +134,12 @@ def _is_old(kept: Kept, now: datetime) -> tuple[sa.ColumnElement[bool], ...]:
     """The id says when a run was made: no run ended before that, and the index on ids finds the old ones."""
     before = now - timedelta(days=kept.days)
     return (Run.tenant_id == kept.tenant_id, Run.id < earliest_id(before), Run.finished_at < before)
+
+
+def _old_bulk_actions(kept: Kept, now: datetime) -> sa.Delete:
+    """A person made each of them: they are few, and go at once when the walk is over."""
+    old = BulkAction.finished_at < now - timedelta(days=kept.days)
+    return sa.delete(BulkAction).where(BulkAction.tenant_id == kept.tenant_id, old)
 
 
 def _delete_parts(session: Session, victims: Sequence[UUID], rows: int) -> bool:

@@ -19,7 +19,7 @@ from dashboard.core.orm import system_scope
 from dashboard.core.tenancy import Tenant
 from dashboard.emails.models import Delivery
 from dashboard.runs.load import reconcile
-from dashboard.runs.models import Artifact, ArtifactChunk, Purge, Run, RunEvent, RunLog
+from dashboard.runs.models import Artifact, ArtifactChunk, BulkAction, Purge, Run, RunEvent, RunLog
 from dashboard.runs.retention import Kept, Sweep, count_old, kept_by, next_sweep
 from dashboard.schedules.models import Occurrence
 from dashboard.tenants.actions import set_option
@@ -116,6 +116,25 @@ def test_each_tenant_says_how_long_it_keeps_its_runs(app: Dashboard, acme: Tenan
     make_old(app, globex, days=10)
     assert (sweep(app, acme), sweep(app, globex)) == (0, 1)
     assert left(app) == {ours}
+
+
+def test_bulk_actions_go_as_long_after_their_end_as_runs_do(app: Dashboard, acme: Tenant, globex: Tenant) -> None:
+    with system(app) as session:
+        fields = {"action": "retry", "filter": {"states": ["failed"]}, "estimate": 1}
+        moments = {"old": "100 days", "recent": "10 days"}
+        ended = {name: sa.func.now() - sa.cast(age, sa.Interval) for name, age in moments.items()}
+        bulks = {
+            "old": BulkAction(tenant_id=acme.id, finished_at=ended["old"], **fields),
+            "recent": BulkAction(tenant_id=acme.id, finished_at=ended["recent"], **fields),
+            "open": BulkAction(tenant_id=acme.id, created_at=ended["old"], **fields),
+            "another's": BulkAction(tenant_id=globex.id, finished_at=ended["old"], **fields),
+        }
+        session.add_all(bulks.values())
+        session.flush()
+        names = {bulk.id: name for name, bulk in bulks.items()}
+    sweep(app, acme)
+    with system(app) as session:
+        assert {names[kept] for kept in session.scalars(sa.select(BulkAction.id))} == {"recent", "open", "another's"}
 
 
 def test_many_runs_and_many_rows_of_one_go_in_small_steps(app: Dashboard, acme: Tenant) -> None:
