@@ -36,11 +36,12 @@ def start_run(
     lane: Lane = "interactive",
     priority: int = 0,
     schedule_id: UUID | None = None,
+    form_id: UUID | None = None,
 ) -> Run:
     """Put a run of the job type `key` into the ledger, in the caller's transaction and with its audit line.
 
     `params` are plain values, as an API sends them. Context and actor are what is bound. Raises UnknownJobType, and
-    InvalidInput with a sentence per parameter.
+    InvalidInput with a sentence per parameter; SQLAlchemy's IntegrityError if a form with this id started one already.
     """
     job = job_type(key)
     wanted = replace(
@@ -49,6 +50,7 @@ def start_run(
         priority=priority,
         not_before=not_before,
         schedule_id=schedule_id,
+        form_id=form_id,
     )
     run = enqueue(session, wanted)
     record(session, "run.start", subject=("run", run.id, run.name), details={"job_type": job.key})

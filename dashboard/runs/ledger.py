@@ -28,7 +28,8 @@ class RunRequest:
     """What somebody wants to be run. The run waits for `not_before` and never starts after `expires_at`.
 
     `params` are JSON, already validated by the job type. Runs of a tenant with the same `concurrency_key` never run
-    at once. `root_id`, `locale`, `request_id` and `actor` are the context it will run in.
+    at once; with the same `form_id` there is one at most. `root_id`, `locale`, `request_id` and `actor` are the context
+    it will run in.
     """
 
     tenant_id: UUID
@@ -48,6 +49,7 @@ class RunRequest:
     schedule_id: UUID | None = None
     occurrence_id: UUID | None = None
     parent_id: UUID | None = None
+    form_id: UUID | None = None
     concurrency_key: str | None = None
     root_id: UUID | None = None
     locale: str | None = None
@@ -85,6 +87,7 @@ def _row(run_id: UUID, request: RunRequest, now: datetime) -> dict[str, Any]:
         "schedule_id": request.schedule_id,
         "occurrence_id": request.occurrence_id,
         "parent_id": request.parent_id,
+        "form_id": request.form_id,
         "name": request.name,
         "job_type": request.job_type,
         "job_version": request.job_version,
@@ -115,6 +118,7 @@ _COLUMNS = (
     "schedule_id",
     "occurrence_id",
     "parent_id",
+    "form_id",
     "name",
     "job_type",
     "job_version",

@@ -78,6 +78,9 @@ class Run(Identified, Created, TenantOwned, Base):
             postgresql_where=sa.text("state IN ('admitted', 'running') AND concurrency_key IS NOT NULL"),
         ),
         sa.Index(
+            "uq_run_form_id", "tenant_id", "form_id", unique=True, postgresql_where=sa.text("form_id IS NOT NULL")
+        ),
+        sa.Index(
             "ix_run_fingerprint",
             "tenant_id",
             "fingerprint",
@@ -91,6 +94,7 @@ class Run(Identified, Created, TenantOwned, Base):
     schedule_id: Mapped[UUID | None] = mapped_column(sa.Uuid)
     occurrence_id: Mapped[UUID | None] = mapped_column(sa.Uuid)
     parent_id: Mapped[UUID | None] = mapped_column(sa.Uuid)
+    form_id: Mapped[UUID | None] = mapped_column(sa.Uuid)
     name: Mapped[str]
     job_type: Mapped[str]
     job_version: Mapped[int] = mapped_column(server_default="1")

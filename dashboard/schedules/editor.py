@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from hashlib import sha256
-from secrets import token_hex
 from typing import Any
 from uuid import UUID
 
+import sqlalchemy as sa
 from flask import Blueprint, abort, current_app, flash, render_template, request, url_for
-from flask import session as browser
 from flask.typing import ResponseReturnValue
+from sqlalchemy.exc import IntegrityError
 from werkzeug.datastructures import MultiDict
 
 from dashboard.accounts.access import Action, requires
@@ -25,6 +25,7 @@ from dashboard.core.templating import browser_zone
 from dashboard.jobs.actions import start_run
 from dashboard.jobs.params import FormField, dump, form_fields, parse_form
 from dashboard.jobs.registry import JobType, UnknownJobType, all_job_types, job_type
+from dashboard.runs.models import Run
 from dashboard.schedules import actions, calendars, forms
 from dashboard.schedules.actions import Conflict, ScheduleDraft
 from dashboard.schedules.board import Difference, difference, schedule_history
@@ -36,8 +37,6 @@ from dashboard.schedules.recurrence import Recurrence, RecurrenceError
 bp = Blueprint("schedules", __name__, url_prefix="/schedules")
 
 AT_ONCE = {"now", "minute"}
-STARTED = "started"
-"""Under this name the session keeps what was started last, and the form that did it."""
 
 
 @bp.get("/new")
@@ -126,24 +125,41 @@ def update(schedule_id: UUID) -> ResponseReturnValue:
 
 def _start(form: ScheduleForm) -> ResponseReturnValue:
     """Start what was typed, once: a form that is reloaded or sent twice leads to the run that it started."""
-    typed, last = _digest(request.form), browser.get(STARTED, {})
-    if last.get("form") == typed:
-        flash("This was started already, and here it is. To start another one, open the editor again.", "info")
-        return see_other(url_for("runs.show", run_id=last["run"]))
+    form_id = _id_of_form(request.form)
+    before = _started_by(form_id)
+    if before is not None:
+        return _started_already(before)
     kind = _kind(form)
     session = db.session()
     not_before = database_now(session) + DELAY if form.when == "minute" else None
     params = parse_form(kind.Params, request.form).model_dump()
-    run = start_run(session, kind.key, params, name=form.text("name") or None, not_before=not_before)
+    try:
+        run = start_run(
+            session, kind.key, params, name=form.text("name") or None, not_before=not_before, form_id=form_id
+        )
+    except IntegrityError:  # the other click was quicker by a moment
+        session.rollback()
+        before = _started_by(form_id)
+        if before is None:
+            raise
+        return _started_already(before)
     session.commit()
-    browser[STARTED] = {"form": typed, "run": str(run.id)}
     return see_other(url_for("runs.show", run_id=run.id))
 
 
-def _digest(posted: MultiDict[str, str]) -> str:
+def _id_of_form(posted: MultiDict[str, str]) -> UUID | None:
     """Return what tells a form as it was opened and typed from every other one, if it came from the editor."""
     fields = sorted(pair for pair in posted.items(multi=True) if pair[0] != "csrf_token")
-    return sha256(repr(fields).encode()).hexdigest() if posted.get("schedule_id") else token_hex()
+    return UUID(bytes=sha256(repr(fields).encode()).digest()[:16]) if posted.get("schedule_id") else None
+
+
+def _started_by(form_id: UUID | None) -> Run | None:
+    return db.session.scalar(sa.select(Run).where(Run.form_id == form_id)) if form_id else None
+
+
+def _started_already(run: Run) -> ResponseReturnValue:
+    flash("This was started already, and here it is. To start another one, open the editor again.", "info")
+    return see_other(url_for("runs.show", run_id=run.id))
 
 
 def _editor(

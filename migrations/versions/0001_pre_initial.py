@@ -465,6 +465,7 @@ def upgrade() -> None:
         sa.Column("schedule_id", sa.Uuid(), nullable=True),
         sa.Column("occurrence_id", sa.Uuid(), nullable=True),
         sa.Column("parent_id", sa.Uuid(), nullable=True),
+        sa.Column("form_id", sa.Uuid(), nullable=True),
         sa.Column("name", sa.String(), nullable=False),
         sa.Column("job_type", sa.String(), nullable=False),
         sa.Column("job_version", sa.Integer(), server_default="1", nullable=False),
@@ -569,6 +570,13 @@ def upgrade() -> None:
         ["tenant_id", "concurrency_key"],
         unique=True,
         postgresql_where=sa.text("state IN ('admitted', 'running') AND concurrency_key IS NOT NULL"),
+    )
+    op.create_index(
+        "uq_run_form_id",
+        "run",
+        ["tenant_id", "form_id"],
+        unique=True,
+        postgresql_where=sa.text("form_id IS NOT NULL"),
     )
     op.create_index(
         "ix_run_fingerprint",
@@ -812,6 +820,7 @@ def downgrade() -> None:
     op.drop_index("ix_delivery_tenant_id_id", table_name="delivery")
     op.drop_index("ix_delivery_run_id_state", table_name="delivery")
     op.drop_table("delivery")
+    op.drop_index("uq_run_form_id", table_name="run", postgresql_where=sa.text("form_id IS NOT NULL"))
     op.drop_index("ix_run_tenant_id_state_id", table_name="run")
     op.drop_index("ix_run_schedule_id_active", table_name="run")
     op.drop_index("ix_run_schedule_id", table_name="run")

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier
 from typing import Any
 
 import pytest
 import sqlalchemy as sa
+from werkzeug.test import TestResponse
 
 from dashboard.app import Dashboard
+from dashboard.core.ids import new_id
 from dashboard.core.orm import system_scope
 from dashboard.core.tenancy import Tenant
 from dashboard.runs.models import Run
@@ -71,6 +75,25 @@ def test_a_mail_that_is_sent_now_twice_by_one_form_is_one_run(app: Dashboard, op
     assert other.location != first.location
     with app.app_context(), system_scope("test") as session:
         assert session.scalar(sa.select(sa.func.count()).select_from(Run)) == 2
+
+
+def test_clicks_at_the_same_instant_send_a_mail_once(app: Dashboard, operator: Browser) -> None:
+    for attempt in range(5):
+        opened = form(when="now", schedule_id=str(new_id()), name=f"Report {attempt}")
+        together = Barrier(4)
+        with ThreadPoolExecutor(4) as crowd:
+            answers = [crowd.submit(click, operator, together, opened) for _ in range(4)]
+        assert len({answer.result().location for answer in answers}) == 1
+    with app.app_context(), system_scope("test") as session:
+        assert session.scalar(sa.select(sa.func.count()).select_from(Run)) == 5
+
+
+def click(operator: Browser, together: Barrier, opened: dict[str, str]) -> TestResponse:
+    """Send the form from a further tab of the operator's browser, when all tabs are ready."""
+    tab = Browser(operator.application, operator.response_wrapper, use_cookies=True)
+    tab.root, tab.token, tab._cookies = operator.root, operator.token, operator._cookies
+    together.wait()
+    return tab.post("/schedules", data=opened)
 
 
 def test_an_unknown_field_is_told_beside_it_and_the_text_stays(app: Dashboard, operator: Browser) -> None:
