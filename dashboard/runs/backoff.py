@@ -8,6 +8,8 @@ from dataclasses import asdict, dataclass
 from datetime import timedelta
 from typing import Any, Literal, Self
 
+from dashboard.core.formats import duration
+
 Kind = Literal["exponential", "fixed"]
 
 
@@ -30,6 +32,13 @@ class Backoff:
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
+
+    @property
+    def words(self) -> str:
+        """The waits as people read them."""
+        if self.kind == "fixed":
+            return f"{duration(min(self.base, self.max))} each time"
+        return f"{duration(self.base)}, twice as long each time, at most {duration(self.max)}"
 
     def delay(self, attempt: int, chance: float | None = None) -> timedelta:
         """Return the wait after `attempt` (from 1); `chance` in [0, 1) decides the jitter, by default at random."""

@@ -44,6 +44,7 @@ class ScheduleDraft:
 
     name: str
     note: str = ""
+    tags: list[str] = field(default_factory=list)
     job_type: str
     params: dict[str, Any]
     kind: str
@@ -62,9 +63,13 @@ class ScheduleDraft:
     jitter_seconds: int = 0
     catchup: str = "latest"
     catchup_window_seconds: int = 3600
+    catchup_cap: int = 100
     overlap: str = "skip"
     concurrency_key: str | None = None
+    priority: int = 0
     max_attempts: int | None = None
+    backoff: dict[str, Any] = field(default_factory=dict)
+    pause_after_failures: int | None = None
     timeout_seconds: int | None = None
     expires_after_seconds: int | None = None
 
@@ -163,6 +168,7 @@ def update(schedule: Schedule, draft: ScheduleDraft, *, rev: int) -> None:
     if not moved:
         schedule.cursor, schedule.next_at = cursor
     schedule.problem = ""
+    schedule.failures_from = database_now(session())
     schedule.rev += 1
     _keep_revision(schedule)
     changed = [change.label for change in changes(before, snapshot(schedule))]

@@ -112,7 +112,12 @@ def schedules_board(args: Mapping[str, str]) -> SchedulesBoard:
     text = args.get("q", "").strip()[:100]
     query = sa.select(Schedule).where(_WHERE[view]).order_by(Schedule.id.desc()).limit(PAGE + 1)
     if text:
-        query = query.where(Schedule.name.icontains(text, autoescape=True))
+        query = query.where(
+            sa.or_(
+                Schedule.name.icontains(text, autoescape=True),
+                sa.func.array_to_string(Schedule.tags, "\n").icontains(text, autoescape=True),
+            )
+        )
     if before := cursor(args.get("before")):
         query = query.where(Schedule.id < before)
     found = db.session.scalars(query).all()

@@ -48,6 +48,8 @@ class DueSchedule(NamedTuple):
     days_off: Sequence[str]
     runs_left: int | None
     jitter_seconds: int
+    pause_after_failures: int | None
+    failures_from: datetime | None
     catchup: str
     catchup_window_seconds: int
     catchup_cap: int

@@ -22,11 +22,14 @@ schedules = CommandGroup("schedules", help="A tenant's rules for what runs when.
 @schedules.command("list")
 @tenant_option
 @click.option("--archived", is_flag=True, help="Those that were put away.")
+@click.option("--tag", default="", help="Only those with this tag.")
 @json_option
-def list_(archived: bool, as_json: bool) -> None:
+def list_(archived: bool, tag: str, as_json: bool) -> None:
     """List schedules, by name."""
     is_archived = Schedule.archived_at.is_not(None)
     query = sa.select(Schedule).where(is_archived if archived else ~is_archived).order_by(Schedule.name, Schedule.id)
+    if tag:
+        query = query.where(Schedule.tags.contains([tag]))
     rows = [_summary(schedule) for schedule in db.session.scalars(query)]
     print_rows(rows, as_json=as_json, empty="There are no such schedules.")
 
@@ -42,6 +45,7 @@ def show(schedule: str, as_json: bool) -> None:
         **_summary(found),
         "timezone": found.timezone or current_tenant().values["TIMEZONE"],
         "note": found.note,
+        "tags": found.tags,
         "paused_reason": found.paused_reason,
         "paused_until": found.paused_until,
         "problem": found.problem,

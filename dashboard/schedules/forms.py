@@ -15,6 +15,7 @@ from dashboard.core.errors import InvalidInput
 from dashboard.core.ids import new_id
 from dashboard.core.paging import cursor
 from dashboard.core.typed import TypedForm, wall_time, whole_number
+from dashboard.runs.backoff import Backoff
 from dashboard.schedules.actions import ScheduleDraft
 from dashboard.schedules.errors import RecurrenceError
 from dashboard.schedules.models import Schedule
@@ -51,6 +52,10 @@ TWICE_CHOICES = (
     ("first", "Run the first time"),
     ("second", "Run the second time"),
     ("both", "Run both times"),
+)
+BACKOFF_CHOICES = (
+    ("exponential", "Twice as long each time"),
+    ("fixed", "Always the same"),
 )
 DELAY = timedelta(minutes=1)
 MINUTE = 60
@@ -94,6 +99,7 @@ class ScheduleForm(TypedForm):
                 "job_type": schedule.job_type,
                 "name": schedule.name,
                 "note": schedule.note,
+                "tags": ", ".join(schedule.tags),
                 "when": schedule.kind,
                 "once_local": f"{schedule.once_local:%Y-%m-%dT%H:%M}" if schedule.once_local else "",
                 "every_count": str(count),
@@ -111,9 +117,15 @@ class ScheduleForm(TypedForm):
                 "dst_overlap": schedule.dst_overlap,
                 "catchup": schedule.catchup,
                 "catchup_window": _number(schedule.catchup_window_seconds // MINUTE),
+                "catchup_cap": _number(schedule.catchup_cap),
                 "overlap": schedule.overlap,
                 "concurrency_key": schedule.concurrency_key or "",
+                "priority": _number(schedule.priority),
                 "max_attempts": _number(schedule.max_attempts),
+                "backoff_kind": schedule.backoff.get("kind", "exponential"),
+                "backoff_base": _number(schedule.backoff.get("base")),
+                "backoff_max": _number(schedule.backoff.get("max")),
+                "pause_after_failures": _number(schedule.pause_after_failures),
                 "timeout": _number(schedule.timeout_seconds and schedule.timeout_seconds // MINUTE),
                 "expires_after": _number(schedule.expires_after_seconds and schedule.expires_after_seconds // MINUTE),
                 "rev": str(schedule.rev),
@@ -152,9 +164,11 @@ class ScheduleForm(TypedForm):
         values: dict[str, Any] = {}
         readers: tuple[Callable[[], dict[str, Any]], ...] = (
             self._name,
+            self._tags,
             self.timing,
             lambda: self.limits(tenant_zone),
             self._policies,
+            self._attempts,
         )
         for read in readers:
             try:
@@ -169,6 +183,12 @@ class ScheduleForm(TypedForm):
         if not self.text("name"):
             raise InvalidInput({"name": "Give the schedule a name."})
         return {"name": self.text("name")[:LONGEST_NAME]}
+
+    def _tags(self) -> dict[str, Any]:
+        tags = sorted({" ".join(each.split()) for each in self.text("tags").split(",")} - {""})
+        if len(tags) > MOST_TAGS or any(len(tag) > LONGEST_TAG for tag in tags):
+            raise InvalidInput({"tags": f"Give at most {MOST_TAGS} tags of up to {LONGEST_TAG} letters each."})
+        return {"tags": tags}
 
     def limits(self, tenant_zone: str) -> dict[str, Any]:
         """Return the fields that bound when it fires. Raises InvalidInput for what cannot be read."""
@@ -189,13 +209,38 @@ class ScheduleForm(TypedForm):
         return {
             "catchup": self._choice("catchup", CATCHUP_CHOICES),
             "catchup_window_seconds": (self._whole("catchup_window", least=1) or MINUTE) * MINUTE,
+            "catchup_cap": self._whole("catchup_cap", least=1, most=MOST_CAUGHT_UP) or 100,
             "overlap": self._choice("overlap", OVERLAP_CHOICES),
             "concurrency_key": self._key(),
             "jitter_seconds": self.jitter_seconds,
-            "max_attempts": self._whole("max_attempts", least=1, most=100),
+            "priority": self._priority(),
             "timeout_seconds": _minutes(self._whole("timeout", least=1)),
             "expires_after_seconds": _minutes(self._whole("expires_after", least=1)),
         }
+
+    def _attempts(self) -> dict[str, Any]:
+        return {
+            "max_attempts": self._whole("max_attempts", least=1, most=100),
+            "backoff": self._backoff(),
+            "pause_after_failures": self._whole("pause_after_failures", least=1, most=100),
+        }
+
+    def _backoff(self) -> dict[str, Any]:
+        """Return the waits between attempts as `Backoff` reads them; what is not given is its default."""
+        kind = self._choice("backoff_kind", BACKOFF_CHOICES)
+        base = self._whole("backoff_base", least=1, most=LONGEST_WAIT)
+        most = self._whole("backoff_max", least=1, most=LONGEST_WAIT)
+        if base and base > (most or Backoff().max):
+            raise InvalidInput({"backoff_max": "Give at least as much as the first wait."})
+        given = {"kind": kind if kind != BACKOFF_CHOICES[0][0] else None, "base": base, "max": most}
+        return {name: value for name, value in given.items() if value is not None}
+
+    def _priority(self) -> int:
+        text = self.text("priority") or "0"
+        number = whole_number(text.removeprefix("-"))
+        if number is None or number > HIGHEST_PRIORITY:
+            raise InvalidInput({"priority": f"Give a whole number from -{HIGHEST_PRIORITY} to {HIGHEST_PRIORITY}."})
+        return -number if text.startswith("-") else number
 
     def _key(self) -> str | None:
         key = self.text("concurrency_key")[:LONGEST_KEY]
@@ -277,6 +322,10 @@ class ScheduleForm(TypedForm):
 
 
 LONGEST_NAME = 200
+MOST_TAGS, LONGEST_TAG = 10, 30
+MOST_CAUGHT_UP = 1000
+LONGEST_WAIT = 86_400
+HIGHEST_PRIORITY = 10
 LONGEST_KEY = 100
 OUR_KEYS = ("schedule:", "backfill:")
 

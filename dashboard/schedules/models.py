@@ -31,6 +31,7 @@ class Schedule(Identified, Created, TenantOwned, Base):
 
     `next_at` is the next nominal instant and `cursor` the last one handled, both UTC. Durations are seconds. `days_off`
     is what its holiday calendars say (see `holidays`): a copy, so that when it fires stays a function of its row.
+    It pauses after `pause_after_failures` failures in a row of runs that were made since `failures_from`.
     """
 
     __tablename__ = "schedule"
@@ -51,6 +52,7 @@ class Schedule(Identified, Created, TenantOwned, Base):
     rev: Mapped[int] = mapped_column(server_default="1")
     name: Mapped[str]
     note: Mapped[str] = mapped_column(server_default="")
+    tags: Mapped[list[str]] = mapped_column(ARRAY(sa.Text), server_default="{}")
     owner_id: Mapped[UUID | None] = mapped_column(sa.ForeignKey("user_account.id", ondelete="SET NULL"))
 
     kind: Mapped[str]
@@ -91,12 +93,13 @@ class Schedule(Identified, Created, TenantOwned, Base):
     paused_reason: Mapped[str] = mapped_column(server_default="")
     paused_by_id: Mapped[UUID | None] = mapped_column(sa.ForeignKey("user_account.id", ondelete="SET NULL"))
     paused_until: Mapped[datetime | None] = mapped_column(timestamp)
+    pause_after_failures: Mapped[int | None]
+    failures_from: Mapped[datetime | None] = mapped_column(timestamp)
     archived_at: Mapped[datetime | None] = mapped_column(timestamp)
 
     next_at: Mapped[datetime | None] = mapped_column(timestamp)
     cursor: Mapped[datetime | None] = mapped_column(timestamp)
     tz_version: Mapped[str] = mapped_column(server_default="")
-    last_outcome: Mapped[str] = mapped_column(server_default="")
     problem: Mapped[str] = mapped_column(server_default="")
     updated_at: Mapped[datetime] = mapped_column(timestamp, server_default=sa.func.now(), onupdate=sa.func.now())
 

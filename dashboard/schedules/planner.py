@@ -26,6 +26,7 @@ from dashboard.runs.states import ACTIVE_STATES
 from dashboard.schedules.blackouts import Window, divide
 from dashboard.schedules.catchup import Decision, Policy, decide, one_skip
 from dashboard.schedules.claiming import DueSchedule, TenantNow, claim_awaking, claim_due, tenants_now
+from dashboard.schedules.failing import pause_failing
 from dashboard.schedules.launching import key_of, request_for
 from dashboard.schedules.models import Schedule
 from dashboard.schedules.occurrences import NAMED_SKIP, NO_BACKFILL, SKIP, Entry, decided, entry_of, record_all
@@ -85,13 +86,13 @@ def plan(session: Session, now: datetime) -> PlanResult:
     claimed = claim_due(session, now, BATCH)
     if not claimed.schedules:
         return PlanResult()
-    tenants = tenants_now(session, (schedule.tenant_id for schedule in claimed.schedules))
-    verdicts = _judge_all(claimed.schedules, tenants, now)
+    failing = pause_failing(session, claimed.schedules)
+    going = [schedule for schedule in claimed.schedules if schedule.id not in failing]
+    tenants = tenants_now(session, (schedule.tenant_id for schedule in going))
+    verdicts = _judge_all(going, tenants, now)
     runs, skips = _carry_out(session, verdicts, now)
     log.info("planned", schedules=len(verdicts), runs=runs, skips=skips)
-    return PlanResult(
-        schedules=len(verdicts), runs=runs, skips=skips, full=claimed.more or len(verdicts) < len(claimed.schedules)
-    )
+    return PlanResult(schedules=len(verdicts), runs=runs, skips=skips, full=claimed.more or len(verdicts) < len(going))
 
 
 # Plans are kept as long as the connection. One that was made while a table was empty would read the whole of it for
@@ -384,6 +385,7 @@ def _awakened(schedule: DueSchedule, tenant: TenantNow, now: datetime) -> Verdic
 
 
 _UNPAUSE = sa.text("""
-UPDATE schedule SET paused_at = NULL, paused_until = NULL, paused_by_id = NULL, paused_reason = ''
+UPDATE schedule
+SET paused_at = NULL, paused_until = NULL, paused_by_id = NULL, paused_reason = '', failures_from = now()
 WHERE id = ANY(:ids)
 """)

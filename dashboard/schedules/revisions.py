@@ -10,12 +10,14 @@ from typing import Any
 from dashboard.core.formats import duration
 from dashboard.jobs.params import redact, shown
 from dashboard.jobs.registry import UnknownJobType, job_type
+from dashboard.runs.backoff import Backoff
 from dashboard.schedules.calendars import names_of
 from dashboard.schedules.models import Schedule
 
 LABELS = {
     "name": "Name",
     "note": "Note",
+    "tags": "Tags",
     "kind": "Kind",
     "crons": "Days and times",
     "every_seconds": "Every",
@@ -32,9 +34,13 @@ LABELS = {
     "jitter_seconds": "Spread over",
     "catchup": "After a standstill",
     "catchup_window_seconds": "Catches up within",
+    "catchup_cap": "Catches up at most",
     "overlap": "When runs meet",
     "concurrency_key": "Never at once with",
+    "priority": "Priority",
     "max_attempts": "Attempts",
+    "backoff": "Between attempts",
+    "pause_after_failures": "Pauses after failures in a row",
     "timeout_seconds": "Time limit",
     "expires_after_seconds": "Not later than",
 }
@@ -83,8 +89,10 @@ def _plain(value: Any) -> Any:
 
 
 def _text(name: str, value: Any) -> str:
-    if value in (None, "", [], 0):
+    if value in (None, "", [], {}, 0):
         return ""
+    if name == "backoff":
+        return Backoff.from_json(value).words
     if name in SECONDS:
         return duration(value)
     if name == "kind":

@@ -154,6 +154,14 @@ def test_schedules_are_listed_shown_paused_and_resumed(app: Dashboard, acme: Ten
     assert (refused.exit_code, refused.stderr) == (1, "Error: This schedule is not paused.\n")
 
 
+def test_schedules_are_listed_by_tag(app: Dashboard, acme: Tenant) -> None:
+    make_schedule(app, acme, name="Plain")
+    make_schedule(app, acme, name="Tagged", tags=["month end", "warehouse"])
+    rows = answer(app, "schedules", "list", "--tag", "warehouse", "--tenant", "acme")
+    assert [row["name"] for row in rows] == ["Tagged"]
+    assert answer(app, "schedules", "show", "Tagged", "--tenant", "acme")["tags"] == ["month end", "warehouse"]
+
+
 def test_a_schedule_is_run_now(app: Dashboard, acme: Tenant) -> None:
     params = {"to": ["ada@acme.test"], "subject": "Hello", "body": "Good morning."}
     make_schedule(app, acme, name="Greeting", job_type="email.message", params=params)

@@ -1,0 +1,191 @@
+"""What an operator sets of a schedule beside its times is kept, told in words, and followed."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+from dashboard.app import Dashboard
+from dashboard.core.clock import database_now
+from dashboard.core.orm import system_scope
+from dashboard.core.tenancy import Tenant
+from dashboard.runs.models import Run
+from dashboard.schedules.models import Schedule
+from tests.factories import make_user
+from tests.factories.runs import make_run
+from tests.factories.schedules import echo_form, make_schedule, occurrences, planned, runs, stored
+from tests.signing_in import Browser, sign_in
+
+POLICIES = {
+    "tags": "warehouse, month end,, warehouse",
+    "priority": "-3",
+    "catchup": "all",
+    "catchup_cap": "7",
+    "max_attempts": "4",
+    "backoff_kind": "fixed",
+    "backoff_base": "120",
+    "backoff_max": "240",
+    "pause_after_failures": "2",
+}
+MINUTELY = {"when": "interval", "every_count": "1", "every_unit": "minutes"}
+
+
+@pytest.fixture
+def operator(app: Dashboard, acme: Tenant) -> Browser:
+    make_user(app, "olivia@acme.test", roles={acme.id: "operator"})
+    return sign_in(app, acme, "olivia@acme.test")
+
+
+def only_schedule(app: Dashboard) -> Schedule:
+    with app.app_context(), system_scope("test") as session:
+        return session.scalars(sa.select(Schedule)).one()
+
+
+def ended(app: Dashboard, tenant: Tenant, schedule: Schedule, *states: str) -> None:
+    """Give the schedule runs that ended like this, the oldest first."""
+    for state in states:
+        make_run(app, tenant, state, schedule_id=schedule.id)
+
+
+def due_again(app: Dashboard, schedule: Schedule) -> None:
+    """Let a schedule that fires every minute be due, for one fire."""
+    with app.app_context(), system_scope("test") as session:
+        now = database_now(session)
+        due = {"next_at": now, "cursor": now - timedelta(seconds=60)}
+        session.execute(sa.update(Schedule).where(Schedule.id == schedule.id).values(**due))
+
+
+def test_policies_are_kept_shown_again_and_carried_by_the_runs(app: Dashboard, operator: Browser) -> None:
+    assert operator.post("/schedules", data=echo_form(**POLICIES, **MINUTELY)).status_code == 303
+    schedule = only_schedule(app)
+    assert (schedule.tags, schedule.priority, schedule.catchup_cap) == (["month end", "warehouse"], -3, 7)
+    assert schedule.backoff == {"kind": "fixed", "base": 120, "max": 240}
+    page = operator.get(f"/schedules/{schedule.id}/edit").text
+    shown = {"priority": "-3", "catchup_cap": "7", "backoff_base": "120", "pause_after_failures": "2"}
+    for name, value in {**shown, "tags": "month end, warehouse"}.items():
+        assert f'id="field-{name}" value="{value}"' in page
+    due_again(app, schedule)
+    planned(app)
+    (run,) = runs(app)
+    assert (run.priority, run.max_attempts, run.backoff) == (-3, 4, schedule.backoff)
+
+
+def test_the_history_tells_policies_in_words(app: Dashboard, operator: Browser) -> None:
+    operator.post("/schedules", data=echo_form())
+    schedule = only_schedule(app)
+    operator.post(f"/schedules/{schedule.id}", data=echo_form(rev="1", **POLICIES))
+    page = operator.get(f"/schedules/{schedule.id}/revisions").text
+    for told in ("2 min each time", "warehouse", "Pauses after failures in a row", "Priority"):
+        assert told in page
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "sentence"),
+    [
+        ("priority", "11", "Give a whole number from -10 to 10."),
+        ("priority", "--1", "Give a whole number from -10 to 10."),
+        ("catchup_cap", "5000", "Give a whole number from 1 to 1,000"),
+        ("backoff_base", "0", "Give a whole number from 1 to 86,400"),
+        ("backoff_kind", "wild", "Choose one of the list."),
+        ("pause_after_failures", "often", "Give a whole number from 1 to 100"),
+        ("tags", ", ".join(map(str, range(11))), "Give at most 10 tags"),
+        ("tags", "x" * 31, "Give at most 10 tags"),
+    ],
+    ids=["high", "odd", "cap", "base", "kind", "failures", "many", "long"],
+)
+def test_a_policy_that_cannot_be_comes_back_with_a_sentence(
+    app: Dashboard, operator: Browser, field: str, value: str, sentence: str
+) -> None:
+    response = operator.post("/schedules", data=echo_form(**{field: value}))
+    assert response.status_code == 422
+    assert sentence in response.text
+    assert '<details class="card when-part when-once when-interval when-cron" id="policies" open>' in response.text
+
+
+@pytest.mark.parametrize("waits", [("60", "30"), ("7200", "")], ids=["given", "an hour unless given"])
+def test_the_longest_wait_is_not_shorter_than_the_first(operator: Browser, waits: tuple[str, str]) -> None:
+    response = operator.post("/schedules", data=echo_form(backoff_base=waits[0], backoff_max=waits[1]))
+    assert response.status_code == 422
+    assert "Give at least as much as the first wait." in response.text
+
+
+def test_tags_are_shown_in_the_list_and_found_there(app: Dashboard, operator: Browser, acme: Tenant) -> None:
+    make_schedule(app, acme, name="Tagged", tags=["month end", "warehouse"])
+    make_schedule(app, acme, name="Plain")
+    assert "#month end" in operator.get("/schedules").text
+    found = operator.get("/schedules?q=Warehouse").text
+    assert "Tagged" in found
+    assert "Plain" not in found
+
+
+def failing(app: Dashboard, tenant: Tenant, **values: Any) -> Schedule:
+    """A schedule that is due and pauses after two failures in a row."""
+    return make_schedule(app, tenant, due_for=timedelta(seconds=5), pause_after_failures=2, **values)
+
+
+@pytest.mark.parametrize("states", [("failed", "dead"), ("succeeded", "timed_out", "cancelled", "interrupted")])
+def test_a_schedule_pauses_after_as_many_failures_in_a_row_as_it_allows(
+    app: Dashboard, operator: Browser, acme: Tenant, states: tuple[str, ...]
+) -> None:
+    schedule = failing(app, acme)
+    ended(app, acme, schedule, *states)
+    assert planned(app).runs == 0
+    assert len(runs(app)) == len(states)
+    page = operator.get(f"/schedules/{schedule.id}").text
+    assert "Its last 2 runs failed." in page
+    assert stored(app, schedule).state == "paused"
+
+
+@pytest.mark.parametrize(
+    "states", [("failed",), ("failed", "succeeded"), ("failed", "failed", "succeeded"), ("failed", "succeeded", "dead")]
+)
+def test_a_schedule_goes_on_while_fewer_fail_in_a_row(app: Dashboard, acme: Tenant, states: tuple[str, ...]) -> None:
+    schedule = failing(app, acme)
+    ended(app, acme, schedule, *states)
+    assert planned(app).runs == 1
+    assert stored(app, schedule).state == "active"
+
+
+def test_without_the_policy_a_schedule_goes_on_whatever_happens(app: Dashboard, acme: Tenant) -> None:
+    schedule = make_schedule(app, acme, due_for=timedelta(seconds=5))
+    ended(app, acme, schedule, *["failed"] * 5)
+    assert planned(app).runs == 1
+
+
+def test_resuming_lists_what_was_missed_and_starts_the_count_anew(
+    app: Dashboard, operator: Browser, acme: Tenant
+) -> None:
+    schedule = failing(app, acme)
+    ended(app, acme, schedule, "failed", "failed")
+    planned(app)
+    operator.post(f"/schedules/{schedule.id}/resumptions")
+    assert [(each.decision, each.reason) for each in occurrences(app)] == [("skip", "paused")]
+    next_at = stored(app, schedule).next_at
+    assert next_at is not None
+    assert planned(app, at=next_at).runs == 1
+
+
+def test_saving_starts_the_count_anew(app: Dashboard, operator: Browser) -> None:
+    operator.post("/schedules", data=echo_form(pause_after_failures="2", **MINUTELY))
+    schedule = only_schedule(app)
+    with app.app_context(), system_scope("test") as session:
+        tenant_id = session.get_one(Schedule, schedule.id).tenant_id
+        session.add_all(
+            Run(tenant_id=tenant_id, schedule_id=schedule.id, name="Echo", job_type="test.echo", state="failed")
+            for _ in range(2)
+        )
+    changed = echo_form(rev="1", pause_after_failures="2", note="Mended", **MINUTELY)
+    assert operator.post(f"/schedules/{schedule.id}", data=changed).status_code == 303
+    due_again(app, schedule)
+    assert planned(app).runs == 1
+
+
+def test_one_that_pauses_does_not_keep_others_from_firing(app: Dashboard, acme: Tenant, globex: Tenant) -> None:
+    broken = failing(app, acme)
+    ended(app, acme, broken, "failed", "failed")
+    make_schedule(app, acme, due_for=timedelta(seconds=5))
+    make_schedule(app, globex, due_for=timedelta(seconds=5))
+    assert planned(app).runs == 2
