@@ -16,12 +16,12 @@ from dashboard.core.errors import Refused
 from dashboard.core.formats import plural
 from dashboard.core.orm import db, system_scope
 from dashboard.core.tenancy import current_tenant
-from dashboard.runs import actions, bulk, limits, retention
+from dashboard.runs import actions, bulk, deletion, limits, retention
 from dashboard.runs.board import run_page
 from dashboard.runs.models import Run
 from dashboard.runs.selection import Selection
 from dashboard.runs.states import RUN_STATES
-from dashboard.tenants.commands import tenant_option, tenants
+from dashboard.tenants.commands import find_tenant, tenant_option, tenants
 from dashboard.tenants.models import TenantRecord
 
 NO_LIMIT = "none"
@@ -208,6 +208,25 @@ def limits_(slug: str, reason: str | None, unpause: bool, as_json: bool, **typed
         print_done(f"The limits of {tenant.name} are set.", record, as_json=as_json)
     else:
         print_record(record, as_json=as_json)
+
+
+@tenants.command()
+@click.argument("slug")
+@click.option("--confirm", "typed", metavar="SLUG", help="The short name once more, instead of typing it when asked.")
+@json_option
+def delete(slug: str, typed: str | None, as_json: bool) -> None:
+    """Delete a tenant with all that it has, for good; the short name has to be typed once more."""
+    with system_scope("flask tenants delete") as session:
+        tenant = find_tenant(session, slug)
+        tenant_id, name = tenant.id, tenant.name
+    if typed is None:
+        click.echo(f"Everything of {name} goes for good: schedules, runs, files, mails' ledger, settings.", err=True)
+        typed = click.prompt(f"Type {slug} to delete it", err=True, default="", show_default=False)
+    if typed != slug:
+        raise Refused(f"Nothing was deleted: that was not {slug}.")
+    deleted = deletion.delete_tenant(tenant_id)
+    words = f"{name} is deleted, with {plural(deleted, 'run')}."
+    print_done(words, {"tenant": slug, "runs": deleted}, as_json=as_json)
 
 
 @contextmanager

@@ -52,8 +52,21 @@ WALLS = {
 RECORDS = """
 CREATE FUNCTION audit_entry_is_final() RETURNS trigger LANGUAGE plpgsql
     AS $$ BEGIN RAISE EXCEPTION 'audit entries are never changed'; END $$;
-CREATE TRIGGER audit_entry_is_final BEFORE UPDATE OR DELETE OR TRUNCATE ON audit_entry
+CREATE TRIGGER audit_entry_is_final BEFORE DELETE OR TRUNCATE ON audit_entry
     FOR EACH STATEMENT EXECUTE FUNCTION audit_entry_is_final();
+CREATE TRIGGER audit_entry_keeps_what_it_says BEFORE UPDATE ON audit_entry
+    FOR EACH ROW WHEN (OLD.tenant_id IS NULL OR to_jsonb(NEW) <> to_jsonb(OLD)
+        || '{"actor_name": "", "subject_name": "", "address": "", "details": {}}')
+    EXECUTE FUNCTION audit_entry_is_final();
+CREATE FUNCTION audit_entry_has_tenant() RETURNS trigger LANGUAGE plpgsql
+    AS $$ BEGIN
+        IF EXISTS (SELECT FROM tenant WHERE id = OLD.tenant_id) THEN
+            RAISE EXCEPTION 'audit entries are never changed, and lose names only when their tenant is deleted';
+        END IF;
+        RETURN NEW;
+    END $$;
+CREATE TRIGGER audit_entry_of_tenant_is_final BEFORE UPDATE ON audit_entry
+    FOR EACH ROW EXECUTE FUNCTION audit_entry_has_tenant();
 CREATE FUNCTION tenant_has_load() RETURNS trigger LANGUAGE plpgsql
     AS $$ BEGIN INSERT INTO tenant_load (tenant_id) VALUES (NEW.id); RETURN NULL; END $$;
 CREATE TRIGGER tenant_has_load AFTER INSERT ON tenant FOR EACH ROW EXECUTE FUNCTION tenant_has_load();
@@ -808,7 +821,7 @@ def upgrade() -> None:
 def downgrade() -> None:
     for table in WALLS:
         op.execute(f"DROP POLICY tenant_wall ON {table}")
-    for name in ("audit_entry_is_final", "tenant_has_load", "tenant_has_changed"):
+    for name in ("audit_entry_is_final", "audit_entry_has_tenant", "tenant_has_load", "tenant_has_changed"):
         op.execute(f"DROP FUNCTION {name} CASCADE")
     op.drop_table("dismissal")
     op.drop_table("bulk_action")

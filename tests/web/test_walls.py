@@ -9,6 +9,7 @@ import sqlalchemy as sa
 from sqlalchemy.exc import ProgrammingError
 
 from dashboard.app import Dashboard
+from dashboard.audit.actions import record
 from dashboard.core.errors import NoTenant, WrongTenant
 from dashboard.core.orm import Base, db, system_scope, tenant_session
 from dashboard.core.tenancy import Binding, Tenant, bound
@@ -140,9 +141,21 @@ def test_the_app_role_is_refused_what_is_not_its_own(app: Dashboard, acme: Tenan
         session.execute(sa.text(sentence))
 
 
-def test_an_audit_entry_can_not_be_changed_even_by_the_system(app: Dashboard) -> None:
-    with app.app_context(), pytest.raises(sa.exc.DBAPIError, match="never changed"), system_scope("test") as session:
-        session.execute(sa.text("UPDATE audit_entry SET action = 'nothing'"))
+@pytest.mark.parametrize(
+    "sentence",
+    [
+        "UPDATE audit_entry SET action = 'nothing'",
+        "UPDATE audit_entry SET actor_name = '', subject_name = '', address = '', details = '{}'",
+        "DELETE FROM audit_entry",
+    ],
+)
+def test_an_audit_entry_can_not_be_changed_even_by_the_system(app: Dashboard, acme: Tenant, sentence: str) -> None:
+    with app.app_context(), system_scope("test") as session:
+        record(session, "schedule.pause", subject=("schedule", None, "Report"), tenant_id=acme.id)
+        session.flush()
+        with pytest.raises(sa.exc.DBAPIError, match="never changed"):
+            session.execute(sa.text(sentence))
+        session.rollback()
 
 
 @three_roles_only
