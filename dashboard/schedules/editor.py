@@ -38,6 +38,9 @@ bp = Blueprint("schedules", __name__, url_prefix="/schedules")
 
 AT_ONCE = {"now", "minute"}
 
+POLICY_FIELDS = [FormField(name=name, label=label, type="text") for name, label in forms.POLICIES.items()]
+"""Their labels begin what is said of them above the form."""
+
 
 @bp.get("/new")
 @requires(Action.EDIT_SCHEDULE)
@@ -175,6 +178,12 @@ def _editor(
 ) -> ResponseReturnValue:
     form.errors = errors or {}
     kind = _kind_or_404(form.text("job_type"))
+    asked = fields or form_fields(
+        kind.Params,
+        schedule.params if schedule else params,
+        typed=request.form if request.method == "POST" else None,
+        errors=form.errors,
+    )
     return fragment_or_page(
         "schedules/edit.html",
         "schedules/_form.html",
@@ -183,13 +192,8 @@ def _editor(
         schedule=schedule,
         kind=kind,
         kinds=all_job_types(),
-        params=fields
-        or form_fields(
-            kind.Params,
-            schedule.params if schedule else params,
-            typed=request.form if request.method == "POST" else None,
-            errors=form.errors,
-        ),
+        params=asked,
+        labelled=[*asked, *POLICY_FIELDS],
         whens=[choice for choice in forms.WHEN_CHOICES if schedule is None or choice[0] not in AT_ONCE],
         conflict=conflict,
         theirs=next(iter(schedule_history(schedule)), None) if schedule and conflict else None,

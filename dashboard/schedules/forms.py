@@ -57,6 +57,33 @@ BACKOFF_CHOICES = (
     ("exponential", "Twice as long each time"),
     ("fixed", "Always the same"),
 )
+POLICIES = {
+    "start_at": "From",
+    "end_at": "Until",
+    "runs_left": "How many more runs",
+    "jitter": "Spread over, minutes",
+    "skip_dates": "Not on these dates",
+    "extra_dates": "Also on these dates",
+    "holiday_calendars": "Not on the holidays of",
+    "dst_gap": "If the clock skips the time",
+    "dst_overlap": "If the time comes twice",
+    "catchup": "What a standstill made late",
+    "catchup_cap": "How many at most",
+    "catchup_window": "Late by at most, minutes",
+    "expires_after": "Do not start later than, minutes",
+    "overlap": "When the run before is still going",
+    "concurrency_key": "Never at once with",
+    "priority": "Priority",
+    "max_attempts": "Attempts",
+    "timeout": "Time limit, minutes",
+    "backoff_base": "First wait, seconds",
+    "backoff_kind": "Further waits",
+    "backoff_max": "Longest wait, seconds",
+    "pause_after_failures": "Pause after failures in a row",
+    "tags": "Tags",
+}
+"""The fields that are folded under More, as people call them."""
+
 DELAY = timedelta(minutes=1)
 MINUTE = 60
 
