@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from datetime import date, datetime, timedelta
 from typing import Any, NoReturn
 from uuid import UUID, uuid4
@@ -39,7 +39,8 @@ LEAST_INTERVAL = timedelta(seconds=60)
 class ScheduleDraft:
     """What an operator wants of a schedule; `params` as `jobs.params.dump` stores them, durations in seconds.
 
-    The other fields are as in `models.Schedule`, and not yet checked.
+    The other fields are as in `models.Schedule`, and not yet checked. Without an `anchor` a period counts from where it
+    did before, a new one from when it is saved.
     """
 
     name: str
@@ -50,6 +51,7 @@ class ScheduleDraft:
     kind: str
     crons: list[str]
     every_seconds: int | None = None
+    anchor: datetime | None = None
     once_local: datetime | None = None
     timezone: str = ""
     dst_gap: str = "after"
@@ -79,6 +81,7 @@ TIMING = frozenset(
         "kind",
         "crons",
         "every_seconds",
+        "anchor",
         "once_local",
         "timezone",
         "dst_gap",
@@ -157,6 +160,7 @@ def update(schedule: Schedule, draft: ScheduleDraft, *, rev: int) -> None:
     calendars.hold(draft.holiday_calendars)
     session.refresh(schedule, with_for_update=True)
     _refuse_archived(schedule)
+    draft = _anchored(draft, schedule)
     if schedule.rev != rev:
         raise Conflict(_against_stored(schedule, draft), schedule.rev)
     before = snapshot(schedule)
@@ -177,8 +181,13 @@ def update(schedule: Schedule, draft: ScheduleDraft, *, rev: int) -> None:
 
 def _against_stored(schedule: Schedule, draft: ScheduleDraft) -> list[Change]:
     """Return what saving `draft` would change, without touching the stored schedule."""
+    draft = _anchored(draft, schedule)
     wanted = Schedule(**{each.name: getattr(draft, each.name) for each in fields(draft)})
     return changes(snapshot(schedule), snapshot(wanted))
+
+
+def _anchored(draft: ScheduleDraft, schedule: Schedule) -> ScheduleDraft:
+    return draft if draft.anchor else replace(draft, anchor=schedule.anchor)
 
 
 def _keep_revision(schedule: Schedule) -> None:
@@ -340,7 +349,7 @@ def _apply(schedule: Schedule, draft: ScheduleDraft, now: datetime) -> None:
     schedule.name = draft.name.strip()
     schedule.days_off = _held_days_off(draft, errors)
     schedule.job_version = version
-    if schedule.kind == "interval" and (schedule.anchor is None or "every_seconds" in errors):
+    if schedule.kind == "interval" and schedule.anchor is None:
         schedule.anchor = now.replace(microsecond=0)
     _check_timing(schedule, draft, now, errors)
     if errors:

@@ -305,7 +305,7 @@ def _rule(form: ScheduleForm, schedule: Schedule | None) -> tuple[Recurrence, in
     every = timing.pop("every_seconds", None)
     zone = timing.pop("timezone") or _zone()
     stored = schedule.anchor if schedule else None
-    anchor = stored or utc_now().replace(microsecond=0) if every else None
+    anchor = timing.pop("anchor") or stored or utc_now().replace(microsecond=0)
     key = str(form.schedule_id)
     rule = Recurrence(**timing, every=every, anchor=anchor, timezone=zone, spread_key=key, days_off=days_off)
     return rule, runs_left

@@ -131,6 +131,7 @@ class ScheduleForm(TypedForm):
                 "once_local": f"{schedule.once_local:%Y-%m-%dT%H:%M}" if schedule.once_local else "",
                 "every_count": str(count),
                 "every_unit": unit,
+                "anchor": _wall(schedule.anchor, zone, "%Y-%m-%dT%H:%M:%S"),
                 "crons": "\n".join(schedule.crons),
                 "timezone": schedule.timezone,
                 "start_at": _wall(schedule.start_at, zone),
@@ -222,6 +223,7 @@ class ScheduleForm(TypedForm):
         zone = self.text("timezone")
         local = ZoneInfo(zone if zone in zone_names() else tenant_zone)
         return {
+            "anchor": self._moment("anchor", local) if self.when == "interval" else None,
             "start_at": self._moment("start_at", local),
             "end_at": self._moment("end_at", local),
             "skip_dates": self._dates("skip_dates"),
@@ -365,8 +367,8 @@ def _number(value: int | None) -> str:
     return "" if value is None else str(value)
 
 
-def _wall(moment: datetime | None, zone: ZoneInfo) -> str:
-    return "" if moment is None else f"{moment.astimezone(zone):%Y-%m-%dT%H:%M}"
+def _wall(moment: datetime | None, zone: ZoneInfo, shape: str = "%Y-%m-%dT%H:%M") -> str:
+    return "" if moment is None else moment.astimezone(zone).strftime(shape)
 
 
 def _understood(line: str) -> dict[str, Any]:

@@ -21,6 +21,7 @@ LABELS = {
     "kind": "Kind",
     "crons": "Days and times",
     "every_seconds": "Every",
+    "anchor": "Counted from",
     "once_local": "Date and time",
     "timezone": "Time zone",
     "start_at": "From",

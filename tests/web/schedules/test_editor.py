@@ -274,3 +274,47 @@ def test_an_unknown_job_type_has_no_editor(operator: Browser) -> None:
     assert operator.post("/schedules/drafts", data=echo_form(switch_to="test.none")).status_code == 404
     unknown = echo_form(job_type="test.none", switch_to=Shout.key)
     assert operator.post("/schedules/drafts", data=unknown).status_code == 404
+
+
+def every(count: int, unit: str, **changes: Any) -> dict[str, Any]:
+    return echo_form(when="interval", every_count=str(count), every_unit=unit, timezone="Europe/Berlin", **changes)
+
+
+def test_a_period_counts_from_where_it_is_told_to(app: Dashboard, operator: Browser) -> None:
+    typed = every(2, "hours", anchor="2026-01-01T08:30:15")
+    assert ":30:15" in preview(operator, **typed)
+    operator.post("/schedules", data=typed)
+    (schedule,) = schedules(app)
+    assert schedule.anchor == datetime(2026, 1, 1, 7, 30, 15, tzinfo=UTC)
+    assert schedule.next_at is not None
+    assert (schedule.next_at - schedule.anchor) % timedelta(hours=2) == timedelta()
+    assert 'value="2026-01-01T08:30:15"' in operator.get(f"/schedules/{schedule.id}/edit").text
+
+
+def test_a_period_that_is_saved_again_counts_from_where_it_did(app: Dashboard, operator: Browser) -> None:
+    operator.post("/schedules", data=every(2, "hours"))
+    (schedule,) = schedules(app)
+    operator.post(f"/schedules/{schedule.id}", data=every(2, "hours", rev="1", note="Another note"))
+    (again,) = schedules(app)
+    assert (again.note, again.anchor, again.next_at) == ("Another note", schedule.anchor, schedule.next_at)
+    moved = f"{datetime.now(UTC) + timedelta(days=3):%Y-%m-%dT%H}:00:00"
+    operator.post(f"/schedules/{schedule.id}", data=every(2, "hours", rev="2", anchor=moved))
+    (later,) = schedules(app)
+    assert later.next_at == later.anchor
+    assert "Counted from" in operator.get(f"/schedules/{schedule.id}/revisions").text
+
+
+def test_a_double_click_on_saving_a_period_makes_one_schedule(app: Dashboard, operator: Browser) -> None:
+    page = operator.get("/schedules/new").text
+    schedule_id = page.partition('name="schedule_id" value="')[2].partition('"')[0]
+    for _ in range(2):
+        assert operator.post("/schedules", data=every(2, "hours", schedule_id=schedule_id)).status_code == 303
+    assert len(schedules(app)) == 1
+
+
+@pytest.mark.parametrize("anchor", ["soon", "1066-10-14T09:00"])
+def test_a_start_of_counting_that_is_none_is_told_beside_its_field(operator: Browser, anchor: str) -> None:
+    response = operator.post("/schedules", data=every(2, "hours", anchor=anchor))
+    assert response.status_code == 422
+    assert 'id="field-anchor-error"' in response.text
+    assert f'value="{anchor}"' in response.text
