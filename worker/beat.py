@@ -19,7 +19,7 @@ with without_garbage_collection():
     from dashboard.core.errors import StationmasterError
     from worker.scheduler import Scheduler
 
-log = structlog.get_logger(__name__)
+log = structlog.get_logger("worker.beat")  # as a program its name is another
 
 
 def main() -> None:
