@@ -79,10 +79,11 @@ KINDS: Mapping[str, Kind] = {
             key="schedules",
             label="Schedules",
             title="Schedules that need attention",
-            meaning="Schedules that stopped by themselves, because they could not run as they stand, and those whose"
-            " owner is no member any more.",
-            advice="Open what stopped, read why, and save it again once that is mended. Take over what has no owner.",
-            nothing="Every schedule can run as it stands, and has an owner.",
+            meaning="Schedules that stopped by themselves, because they could not run as they stand or failed as"
+            " often in a row as they may, and those whose owner is no member any more.",
+            advice="Open what stopped, read why, and save it again or resume it once that is mended. Take over what has"
+            " no owner.",
+            nothing="Every schedule can run as it stands, goes on, and has an owner.",
         ),
         Kind(
             key="fires",

@@ -264,6 +264,7 @@ def restore(schedule: Schedule) -> None:
         raise Refused(full)
     now = database_now(session())
     schedule.archived_at = None
+    schedule.is_failing = False
     schedule.paused_at = schedule.cursor = now
     schedule.paused_reason = "Restored from the archive."
     _commit(session(), "schedule.restore", schedule)

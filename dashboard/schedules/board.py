@@ -51,7 +51,7 @@ VIEWS = {
 _WHERE = {
     "": Schedule.archived_at.is_(None),
     "paused": sa.and_(Schedule.archived_at.is_(None), Schedule.paused_at.is_not(None)),
-    "attention": sa.and_(Schedule.archived_at.is_(None), Schedule.problem != ""),
+    "attention": sa.and_(Schedule.archived_at.is_(None), sa.or_(Schedule.problem != "", Schedule.is_failing)),
     "completed": sa.and_(
         Schedule.archived_at.is_(None), Schedule.next_at.is_(None), Schedule.paused_at.is_(None), Schedule.problem == ""
     ),

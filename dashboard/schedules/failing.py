@@ -43,6 +43,7 @@ SELECT schedule.id FROM schedule CROSS JOIN LATERAL (
 WHERE schedule.id = ANY(:ids) AND seen.number = schedule.pause_after_failures AND seen.all_failed
 """)
 _PAUSE = sa.text("""
-UPDATE schedule SET paused_at = now(), paused_reason = :reason, paused_by_id = NULL, paused_until = NULL
+UPDATE schedule
+SET paused_at = now(), paused_reason = :reason, paused_by_id = NULL, paused_until = NULL, is_failing = true
 WHERE id = :id
 """)

@@ -19,8 +19,8 @@ ASLEEP = "paused_until IS NOT NULL AND paused_at IS NOT NULL AND archived_at IS 
 """Which schedules resume by themselves, in SQL."""
 
 
-NEEDS_ATTENTION = "problem <> '' AND archived_at IS NULL"
-"""Which schedules stopped by themselves, in SQL."""
+NEEDS_ATTENTION = "(problem <> '' OR is_failing) AND archived_at IS NULL"
+"""Which schedules stopped by themselves, in SQL: they cannot run as they stand, or failed as often as they may."""
 
 MISSED = "reason IN ('missed_window', 'coalesced', 'invalid') OR lateness_ms >= 60000"
 """Which occurrences did not run though they should have, or a minute too late or more, in SQL."""
@@ -31,7 +31,8 @@ class Schedule(Identified, Created, TenantOwned, Base):
 
     `next_at` is the next nominal instant and `cursor` the last one handled, both UTC. Durations are seconds. `days_off`
     is what its holiday calendars say (see `holidays`): a copy, so that when it fires stays a function of its row.
-    It pauses after `pause_after_failures` failures in a row of runs that were made since `failures_from`.
+    It pauses after `pause_after_failures` failures in a row of runs that were made since `failures_from`; `is_failing`
+    says that it did.
     """
 
     __tablename__ = "schedule"
@@ -95,6 +96,7 @@ class Schedule(Identified, Created, TenantOwned, Base):
     paused_until: Mapped[datetime | None] = mapped_column(timestamp)
     pause_after_failures: Mapped[int | None]
     failures_from: Mapped[datetime | None] = mapped_column(timestamp)
+    is_failing: Mapped[bool] = mapped_column(server_default=sa.false())
     archived_at: Mapped[datetime | None] = mapped_column(timestamp)
 
     next_at: Mapped[datetime | None] = mapped_column(timestamp)

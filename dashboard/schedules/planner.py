@@ -386,6 +386,7 @@ def _awakened(schedule: DueSchedule, tenant: TenantNow, now: datetime) -> Verdic
 
 _UNPAUSE = sa.text("""
 UPDATE schedule
-SET paused_at = NULL, paused_until = NULL, paused_by_id = NULL, paused_reason = '', failures_from = now()
+SET paused_at = NULL, paused_until = NULL, paused_by_id = NULL, paused_reason = '', failures_from = now(),
+    is_failing = false
 WHERE id = ANY(:ids)
 """)

@@ -250,6 +250,7 @@ def upgrade() -> None:
         sa.Column("paused_until", sa.DateTime(timezone=True), nullable=True),
         sa.Column("pause_after_failures", sa.Integer(), nullable=True),
         sa.Column("failures_from", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("is_failing", sa.Boolean(), server_default=sa.text("false"), nullable=False),
         sa.Column("archived_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("next_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("cursor", sa.DateTime(timezone=True), nullable=True),
@@ -303,7 +304,7 @@ def upgrade() -> None:
         "schedule",
         ["tenant_id", sa.literal_column("id DESC")],
         unique=False,
-        postgresql_where=sa.text("problem <> '' AND archived_at IS NULL"),
+        postgresql_where=sa.text("(problem <> '' OR is_failing) AND archived_at IS NULL"),
     )
     op.create_table(
         "tenant_load",

@@ -359,7 +359,7 @@ def test_every_kind_is_found_by_an_index(app: Dashboard, acme: Tenant) -> None:
         " AND state IN ('dead', 'failed', 'interrupted', 'timed_out') ORDER BY fingerprint, finished_at DESC LIMIT 1",
         "ix_delivery_uncertain": "SELECT 1 FROM delivery WHERE tenant_id = '{0}' AND state = 'uncertain' LIMIT 1",
         "ix_schedule_attention": "SELECT 1 FROM schedule WHERE tenant_id = '{0}'"
-        " AND problem <> '' AND archived_at IS NULL LIMIT 1",
+        " AND (problem <> '' OR is_failing) AND archived_at IS NULL LIMIT 1",
         "ix_occurrence_missed": "SELECT 1 FROM occurrence WHERE tenant_id = '{0}' AND"
         " (reason IN ('missed_window', 'coalesced', 'invalid') OR lateness_ms >= 60000) ORDER BY id DESC LIMIT 1",
     }

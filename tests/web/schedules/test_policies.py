@@ -137,6 +137,10 @@ def test_a_schedule_pauses_after_as_many_failures_in_a_row_as_it_allows(
     page = operator.get(f"/schedules/{schedule.id}").text
     assert "Its last 2 runs failed." in page
     assert stored(app, schedule).state == "paused"
+    problems = operator.get("/problems?view=schedules").text
+    assert f'id="schedule-{schedule.id}"' in problems
+    assert "Its last 2 runs failed." in problems
+    assert 'Need attention <span class="count tone-bad">1' in operator.get("/schedules").text
 
 
 @pytest.mark.parametrize(
@@ -163,6 +167,7 @@ def test_resuming_lists_what_was_missed_and_starts_the_count_anew(
     planned(app)
     operator.post(f"/schedules/{schedule.id}/resumptions")
     assert [(each.decision, each.reason) for each in occurrences(app)] == [("skip", "paused")]
+    assert f'id="schedule-{schedule.id}"' not in operator.get("/problems?view=schedules").text
     next_at = stored(app, schedule).next_at
     assert next_at is not None
     assert planned(app, at=next_at).runs == 1
