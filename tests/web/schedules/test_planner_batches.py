@@ -260,12 +260,20 @@ def test_an_edit_lists_what_the_old_rule_made_due_and_fires_nothing(app: Dashboa
     assert planned(app).runs == 0
 
 
+@pytest.fixture
+def untouched(postgres: PostgresAddress, database: str, environment: dict[str, str]) -> Iterator[Dashboard]:
+    """The application on a database of its own: what other tests left in one decides what PostgreSQL finds cheap."""
+    with on_database_of_its_own(postgres, environment, f"{database}_batches") as app:
+        yield app
+
+
 @pytest.mark.parametrize("schedules", [1, 200])
 def test_looking_for_work_reads_index_entries_however_many_schedules_there_are(
-    app: Dashboard, acme: Tenant, schedules: int
+    untouched: Dashboard, schedules: int
 ) -> None:
     """The plan, not the time: each branch stops at its first index entry."""
-    with app.app_context(), system_scope("test") as session:
+    acme = make_tenant(untouched, "acme", "https://acme.test")
+    with untouched.app_context(), system_scope("test") as session:
         session.execute(
             sa.text(
                 "INSERT INTO schedule (id, tenant_id, name, kind, job_type, next_at)"
@@ -280,13 +288,6 @@ def test_looking_for_work_reads_index_entries_however_many_schedules_there_are(
     assert "ix_schedule_paused_until" in plan
     assert plan.count("Limit") == 2
     assert "Sort" not in plan
-
-
-@pytest.fixture
-def untouched(postgres: PostgresAddress, database: str, environment: dict[str, str]) -> Iterator[Dashboard]:
-    """The application on a database of its own: what other tests left in one decides what PostgreSQL finds cheap."""
-    with on_database_of_its_own(postgres, environment, f"{database}_batches") as app:
-        yield app
 
 
 def test_a_fair_batch_reads_each_tenants_own_part_of_the_index(untouched: Dashboard) -> None:
