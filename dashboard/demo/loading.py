@@ -17,6 +17,7 @@ from sqlalchemy.orm import Session
 from config.settings import Settings
 from dashboard.accounts import actions as accounts
 from dashboard.accounts.models import Membership
+from dashboard.audit.actions import name_actor
 from dashboard.core.clock import utc_now
 from dashboard.core.errors import StationmasterError
 from dashboard.core.mounting import normal_port
@@ -114,7 +115,9 @@ def _load_schedules(app: Flask, tenant: DemoTenant, owner: UUID) -> None:
     if snapshot is None:
         raise StationmasterError(f"{tenant.name} has no root that is verified.")
     known = {job.key for job in all_job_types()}
-    with bound(Binding.of(snapshot, actor=Actor(kind="user", id=owner))):
+    actor = Actor(kind="user", id=owner)
+    name_actor(actor, next(person.name for person in PEOPLE if person.email == tenant.owner))
+    with bound(Binding.of(snapshot, actor=actor)):
         for schedule in tenant.schedules:
             there = db.session.scalar(sa.select(Schedule.id).where(Schedule.name == schedule.name).limit(1))
             if there is None and schedule.job_type in known:

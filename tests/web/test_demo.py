@@ -85,6 +85,13 @@ def test_everybody_in_it_can_sign_in(development: Dashboard, email: str) -> None
         assert browser.get(path, follow_redirects=True).status_code == 200
 
 
+def test_the_audit_trail_names_who_made_its_schedules(development: Dashboard) -> None:
+    demo(development)
+    with development.app_context(), system_scope("test") as session:
+        made = sa.select(AuditEntry.actor_name).where(AuditEntry.action == "schedule.create").distinct()
+        assert set(session.scalars(made)) == {"Olivia Ames", "Gus Okafor"}
+
+
 def test_running_it_again_changes_nothing(development: Dashboard) -> None:
     demo(development)
     before = counts(development)
