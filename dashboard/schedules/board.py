@@ -31,7 +31,7 @@ from dashboard.schedules.models import Occurrence, Schedule, ScheduleRevision
 from dashboard.schedules.occurrences import LAST_INSTANT, NAMED_SKIP
 from dashboard.schedules.previews import Preview, Wanted, foresee
 from dashboard.schedules.recurrence import Recurrence, RecurrenceError, Skip
-from dashboard.schedules.revisions import Change, changes
+from dashboard.schedules.revisions import Change, changes, policies
 from dashboard.schedules.single_fires import decided_ahead
 
 PAGE = 50
@@ -195,6 +195,10 @@ class SchedulePage:
     backfills: Sequence[Progress]
     owner: str
     paused_by: str
+
+    @property
+    def policies(self) -> Sequence[tuple[str, str]]:
+        return policies(self.schedule)
 
     @property
     def words(self) -> str:

@@ -17,6 +17,13 @@ from dashboard.core.paging import cursor
 from dashboard.core.typed import TypedForm, wall_time, whole_number
 from dashboard.runs.backoff import Backoff
 from dashboard.schedules.actions import ScheduleDraft
+from dashboard.schedules.choices import (
+    BACKOFF_CHOICES,
+    CATCHUP_CHOICES,
+    GAP_CHOICES,
+    OVERLAP_CHOICES,
+    TWICE_CHOICES,
+)
 from dashboard.schedules.errors import RecurrenceError
 from dashboard.schedules.models import Schedule
 from dashboard.schedules.phrases import parse_phrase
@@ -31,32 +38,6 @@ WHEN_CHOICES: tuple[tuple[When, str], ...] = (
     ("cron", "By the calendar"),
 )
 UNITS = {"minutes": 60, "hours": 3600, "days": 86_400}
-CATCHUP_CHOICES = (
-    ("latest", "Run the latest one once"),
-    ("all", "Run each of them"),
-    ("none", "Run none of them"),
-)
-OVERLAP_CHOICES = (
-    ("skip", "Skip the new one"),
-    ("queue_one", "Let one wait"),
-    ("queue_all", "Let all of them wait, one after the other"),
-    ("cancel_running", "Cancel the old one, then run"),
-    ("allow", "Run both at once"),
-)
-GAP_CHOICES = (
-    ("after", "Run at the first moment after the gap"),
-    ("shift", "Run later by as much as the clock moved"),
-    ("skip", "Do not run that day"),
-)
-TWICE_CHOICES = (
-    ("first", "Run the first time"),
-    ("second", "Run the second time"),
-    ("both", "Run both times"),
-)
-BACKOFF_CHOICES = (
-    ("exponential", "Twice as long each time"),
-    ("fixed", "Always the same"),
-)
 POLICIES = {
     "start_at": "From",
     "end_at": "Until",

@@ -12,6 +12,7 @@ from dashboard.jobs.params import redact, shown
 from dashboard.jobs.registry import UnknownJobType, job_type
 from dashboard.runs.backoff import Backoff
 from dashboard.schedules.calendars import names_of
+from dashboard.schedules.choices import WORDS
 from dashboard.schedules.models import Schedule
 
 LABELS = {
@@ -47,6 +48,9 @@ LABELS = {
 }
 """The fields that a save may change, as people call them; the parameters come on top."""
 
+POLICIES = list(LABELS)[list(LABELS).index("jitter_seconds") :]
+"""Those that say nothing of when it fires."""
+
 HOLIDAYS = "holidays"
 SECONDS = frozenset(name for name in LABELS if name.endswith("_seconds"))
 KINDS = {"once": "At a time", "interval": "Every …", "cron": "By the calendar"}
@@ -66,6 +70,12 @@ def snapshot(schedule: Schedule) -> dict[str, Any]:
     fields = {name: _plain(getattr(schedule, name)) for name in LABELS if name != HOLIDAYS}
     holidays = names_of(schedule.holiday_calendars)
     return {**fields, HOLIDAYS: holidays, "job_type": schedule.job_type, "params": schedule.params}
+
+
+def policies(schedule: Schedule) -> list[tuple[str, str]]:
+    """Return what is set of a schedule beside its times, as people read it: label and words."""
+    told = ((LABELS[name], _text(name, getattr(schedule, name))) for name in POLICIES)
+    return [(label, words) for label, words in told if words]
 
 
 def changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[Change]:
@@ -98,6 +108,8 @@ def _text(name: str, value: Any) -> str:
         return duration(value)
     if name == "kind":
         return KINDS.get(value, str(value))
+    if name in WORDS:
+        return WORDS[name].get(value, str(value))
     return "\n".join(value) if isinstance(value, list) else str(value)
 
 

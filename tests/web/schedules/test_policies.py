@@ -78,8 +78,16 @@ def test_the_history_tells_policies_in_words(app: Dashboard, operator: Browser) 
     schedule = only_schedule(app)
     operator.post(f"/schedules/{schedule.id}", data=echo_form(rev="1", **POLICIES))
     page = operator.get(f"/schedules/{schedule.id}/revisions").text
-    for told in ("2 min each time", "warehouse", "Pauses after failures in a row", "Priority"):
+    for told in ("2 min each time", "warehouse", "Pauses after failures in a row", "Priority", "Run each of them"):
         assert told in page
+
+
+def test_the_page_of_a_schedule_tells_its_policies_in_words(app: Dashboard, operator: Browser) -> None:
+    operator.post("/schedules", data=echo_form(**POLICIES, overlap="queue_one"))
+    page = operator.get(f"/schedules/{only_schedule(app).id}").text
+    for told in ("Let one wait", "Run each of them", "2 min each time", "Pauses after failures in a row"):
+        assert told in page
+    assert "cancel_running" not in page
 
 
 @pytest.mark.parametrize(
