@@ -97,5 +97,5 @@ def test_a_drop_that_cannot_be_says_why_and_everything_stays(
     with app.app_context(), system_scope("test") as session:
         session.execute(sa.update(Schedule).values(rev=2))
     drag(page, once, f"{MONDAY}T14")
-    expect(page.get_by_text("Somebody has changed this schedule since you opened the calendar.")).to_be_visible()
+    expect(page.get_by_text("Somebody has changed this schedule since you opened this page.")).to_be_visible()
     assert stored(app, once).next_at == once.next_at
