@@ -16,6 +16,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from config.broker import broker_client
+from config.patience import patience
 from config.queues import QUEUES
 from config.roles import ADVICE, role_of
 from config.settings import Settings
@@ -32,6 +33,8 @@ Status = Literal["ok", "warn", "fail"]
 
 LARGEST_SKEW = timedelta(seconds=2)
 """Leases and schedules go by the database's clock; sessions and signatures by this machine's."""
+
+DATABASE_PATIENCE_SECONDS = 5.0
 
 DRIFT_TOLD_FOR = timedelta(days=1)
 
@@ -277,12 +280,18 @@ NEEDS_SCHEMA: dict[str, Check] = {
 
 def examine() -> list[Finding]:
     """Run every check; those that stand on a part which failed are left out, as they would only repeat it."""
-    findings = [finding for check in NEEDS_NOTHING.values() for finding in check()]
+    findings = [finding for check in NEEDS_NOTHING.values() for finding in _asked(check)]
     for checks, needs in ((NEEDS_DATABASE, "database"), (NEEDS_SCHEMA, "migrations")):
         if failed(findings, needs) or failed(findings, "database"):
             continue
-        findings += [finding for check in checks.values() for finding in check()]
+        findings += [finding for check in checks.values() for finding in _asked(check)]
     return findings
+
+
+def _asked(check: Check) -> list[Finding]:
+    """Return what a check finds; a database that stands still would leave it waiting for ever."""
+    with patience(DATABASE_PATIENCE_SECONDS):
+        return list(check())
 
 
 def failed(findings: list[Finding], part: str) -> bool:

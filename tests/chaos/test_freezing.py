@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 
@@ -11,7 +14,7 @@ from tests.chaos.freezing import answer_of, frozen
 from tests.chaos.site import Site
 from tests.factories import make_user
 from tests.factories.ledger import enqueue_runs, load_of, states_of
-from tests.processes import wait_until
+from tests.processes import ROOT, wait_until
 from tests.signing_in import sign_in
 from tests.worker.ledger_probes import AGAIN, effects_of, job, starts_of, until_started
 
@@ -40,6 +43,17 @@ def test_visitors_of_a_frozen_database_are_told_in_time(site: Site) -> None:
     wait_until(lambda: answer_of(f"{platform}/readyz")[0] == 200)
     status, page = answer_of(f"{home}/runs", signed_in)
     assert (status, "Not available" in page) == (200, False)
+
+
+def test_the_doctor_sees_that_the_database_stands_still(site: Site) -> None:
+    command = [sys.executable, "-m", "flask", "--app", "dashboard.wsgi", "doctor", "--json"]
+    with frozen(site.postgres):
+        done = subprocess.run(
+            command, env=site.environment, cwd=ROOT, capture_output=True, text=True, check=False, timeout=60
+        )
+    findings = [finding for finding in json.loads(done.stdout)["checks"] if finding["part"] == "database"]
+    assert [finding["status"] for finding in findings] == ["fail", "fail"]
+    assert "does not answer" in findings[0]["sentence"]
 
 
 @pytest.mark.parametrize("key", ["sleep_again", "sleep_once"])
