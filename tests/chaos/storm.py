@@ -26,7 +26,7 @@ from tests.chaos.clicker import Clicker
 from tests.chaos.site import PLUGINS, Site
 from tests.chaos.witness import Testimony, what_was_seen, witness
 from tests.factories.ledger import enqueue_runs
-from tests.processes import RunningProcess, beat_process, wait_until, worker_process
+from tests.processes import BEAT_READY, RunningProcess, beat_process, wait_until, worker_process
 from tests.worker.ledger_probes import job
 
 PATIENCE_SECONDS = 60.0
@@ -83,7 +83,7 @@ class Fleet:
         while len(self.workers) < 2:
             self.workers.append(start(worker_process(environment, plugins=plugins, concurrency=4, ready="")))
         self.workers[0].wait_for("ready.")
-        self.beats[0].wait_for("beat: Starting...")
+        self.beats[0].wait_for(BEAT_READY)
 
     @property
     def everybody(self) -> list[RunningProcess]:
