@@ -272,5 +272,6 @@ class Bloat(JobType):
 
     def run(self, ctx: RunContext, params: Params) -> Result:
         ctx.log("info", f"{STARTED} {os.getpid()}")
-        BALLAST.append(b"x" * params.megabytes * 1024 * 1024)
+        # A piece at a time, so that the heartbeat has its turns.
+        BALLAST.extend(b"x" * 1024 * 1024 for _ in range(params.megabytes))
         return None
