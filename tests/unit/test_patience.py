@@ -3,25 +3,15 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Iterator
 
 import pytest
 import sqlalchemy as sa
 
-from config import patience, pooling
+from config import patience
 from tests.processes import wait_until
-from tests.servers import PostgresAddress
 
 LONG = sa.text("SELECT pg_sleep(60)")
 SHORT = sa.text("SELECT pg_sleep(0.3)")
-
-
-@pytest.fixture
-def engine(postgres: PostgresAddress, database: str) -> Iterator[sa.Engine]:
-    url = postgres.url("owner", database).replace("postgresql://", "postgresql+psycopg://")
-    engine = sa.create_engine(url, pool_events=[(pooling.check, "checkout")])
-    yield engine
-    engine.dispose()
 
 
 def is_answered(engine: sa.Engine) -> bool:

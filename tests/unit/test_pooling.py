@@ -2,21 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
-import pytest
 import sqlalchemy as sa
 
-from config import pooling
 from tests.servers import PostgresAddress
-
-
-@pytest.fixture
-def engine(postgres: PostgresAddress, database: str) -> Iterator[sa.Engine]:
-    url = postgres.url("owner", database).replace("postgresql://", "postgresql+psycopg://")
-    engine = sa.create_engine(url, pool_events=[(pooling.check, "checkout")])
-    yield engine
-    engine.dispose()
 
 
 def pid(engine: sa.Engine) -> int:
