@@ -94,7 +94,9 @@ def test_the_timeline_says_who_did_it(app: Dashboard, operator: Browser, acme: T
     (run_id,) = failures(app, acme, 1)
     operator.post("/runs/bulk-retries")
     with app.app_context(), system_scope("test") as session:
-        event = session.scalars(sa.select(RunEvent).where(RunEvent.run_id == run_id, RunEvent.state == "ready")).all()
+        event = session.scalars(
+            sa.select(RunEvent).where(RunEvent.run_id == run_id, RunEvent.state == "ready").order_by(RunEvent.id)
+        ).all()
     assert (event[-1].actor_kind, event[-1].note) == ("user", "Run again, with others.")
 
 

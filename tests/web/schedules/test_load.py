@@ -17,9 +17,18 @@ from tests.factories.schedules import make_schedule
 from tests.signing_in import Browser, sign_in
 
 HOUR, MINUTE = timedelta(hours=1), timedelta(minutes=1)
-NOW = datetime.now(UTC).replace(second=0, microsecond=0)
-LATER = NOW.replace(minute=0) + 5 * HOUR
-"""A full hour that lies ahead, however long the tests take."""
+
+
+@pytest.fixture
+def now() -> datetime:
+    """The minute in which the test begins."""
+    return datetime.now(UTC).replace(second=0, microsecond=0)
+
+
+@pytest.fixture
+def later(now: datetime) -> datetime:
+    """A full hour that lies ahead."""
+    return now.replace(minute=0) + 5 * HOUR
 
 
 @pytest.fixture
@@ -40,9 +49,9 @@ def hours(browser: Browser) -> list[list[int]]:
     return [[int(count) for count in row.split(", ")] for row in found]
 
 
-def counted(browser: Browser) -> dict[datetime, int]:
+def counted(browser: Browser, now: datetime) -> dict[datetime, int]:
     """Return the minutes in which something starts, with how much."""
-    first = NOW.replace(minute=0)
+    first = now.replace(minute=0)
     return {
         first + HOUR * row + MINUTE * minute: count
         for row, counts in enumerate(hours(browser))
@@ -58,68 +67,74 @@ def hour_page(browser: Browser, hour: datetime) -> str:
 
 
 def test_each_minute_of_the_next_day_is_counted_over_all_schedules(
-    app: Dashboard, operator: Browser, acme: Tenant
+    app: Dashboard, operator: Browser, acme: Tenant, now: datetime, later: datetime
 ) -> None:
-    daily(app, acme, LATER)
-    daily(app, acme, LATER, runs_left=1)
-    daily(app, acme, LATER + 17 * MINUTE)
-    make_schedule(app, acme, every_seconds=3600, anchor=NOW - 30 * timedelta(days=1) - 47 * MINUTE, next_at=NOW + HOUR)
-    told = counted(operator)
-    assert {minute: told.pop(minute) for minute in (LATER, LATER + 17 * MINUTE)} == {LATER: 2, LATER + 17 * MINUTE: 1}
+    daily(app, acme, later)
+    daily(app, acme, later, runs_left=1)
+    daily(app, acme, later + 17 * MINUTE)
+    make_schedule(app, acme, every_seconds=3600, anchor=now - 30 * timedelta(days=1) - 47 * MINUTE, next_at=now + HOUR)
+    told = counted(operator, now)
+    assert {minute: told.pop(minute) for minute in (later, later + 17 * MINUTE)} == {later: 2, later + 17 * MINUTE: 1}
     assert set(told.values()) == {1}
-    assert {minute.minute for minute in told} == {(NOW - 47 * MINUTE).minute}
+    assert {minute.minute for minute in told} == {(now - 47 * MINUTE).minute}
     assert len(told) == 24
 
 
-def test_schedules_that_fire_every_minute_fill_every_minute(app: Dashboard, operator: Browser, acme: Tenant) -> None:
+def test_schedules_that_fire_every_minute_fill_every_minute(
+    app: Dashboard, operator: Browser, acme: Tenant, now: datetime
+) -> None:
     make_schedule(app, acme, kind="cron", crons=["* * * * *"], every_seconds=None, anchor=None)
-    make_schedule(app, acme, anchor=NOW - HOUR + timedelta(seconds=13))
+    make_schedule(app, acme, anchor=now - HOUR + timedelta(seconds=13))
     rows = hours(operator)
     assert sum(map(sum, rows)) == 2 * 24 * 60
     assert max(map(max, rows)) == 2
 
 
 def test_the_load_keeps_to_blackouts_and_to_fires_that_were_skipped_or_moved(
-    app: Dashboard, operator: Browser, acme: Tenant
+    app: Dashboard, operator: Browser, acme: Tenant, now: datetime, later: datetime
 ) -> None:
-    skipped, moved = daily(app, acme, LATER), daily(app, acme, LATER + 2 * MINUTE)
-    daily(app, acme, LATER + HOUR)
-    operator.post(f"/schedules/{skipped.id}/fires/skips", data={"nominal": LATER.isoformat()})
-    to = LATER + 3 * HOUR
-    nominal = (LATER + 2 * MINUTE).isoformat()
+    skipped, moved = daily(app, acme, later), daily(app, acme, later + 2 * MINUTE)
+    daily(app, acme, later + HOUR)
+    operator.post(f"/schedules/{skipped.id}/fires/skips", data={"nominal": later.isoformat()})
+    to = later + 3 * HOUR
+    nominal = (later + 2 * MINUTE).isoformat()
     asked = {"schedule": str(moved.id), "nominal": nominal, "rev": "1", "to": f"{to:%Y-%m-%dT%H:%M}", "typed": "y"}
     assert operator.post("/calendar/moves", data=asked).status_code == 303
     with app.app_context(), system_scope("test") as session:
-        session.add(Blackout(tenant_id=acme.id, name="Audit", start_at=LATER + HOUR, end_at=LATER + 2 * HOUR))
-    assert counted(operator) == {to: 1}
+        session.add(Blackout(tenant_id=acme.id, name="Audit", start_at=later + HOUR, end_at=later + 2 * HOUR))
+    assert counted(operator, now) == {to: 1}
 
 
-def test_jitter_is_counted_in_the_minute_in_which_it_starts(app: Dashboard, operator: Browser, acme: Tenant) -> None:
+def test_jitter_is_counted_in_the_minute_in_which_it_starts(
+    app: Dashboard, operator: Browser, acme: Tenant, now: datetime, later: datetime
+) -> None:
     for number in range(20):
-        daily(app, acme, LATER, f"Spread {number}", jitter_seconds=600)
-    told = counted(operator)
+        daily(app, acme, later, f"Spread {number}", jitter_seconds=600)
+    told = counted(operator, now)
     assert sum(told.values()) == 20
     assert len(told) > 1
-    assert all(LATER <= minute < LATER + 10 * MINUTE for minute in told)
+    assert all(later <= minute < later + 10 * MINUTE for minute in told)
     assert "Spread these" not in operator.get("/calendar/load").text
 
 
-def test_h_is_counted_in_the_minute_that_it_stands_for(app: Dashboard, operator: Browser, acme: Tenant) -> None:
+def test_h_is_counted_in_the_minute_that_it_stands_for(
+    app: Dashboard, operator: Browser, acme: Tenant, now: datetime, later: datetime
+) -> None:
     fields: dict[str, Any] = {"kind": "cron", "crons": ["H * * * *"], "every_seconds": None, "anchor": None}
     schedules = [make_schedule(app, acme, name=f"Spread {number}", **fields) for number in range(12)]
-    told = counted(operator)
+    told = counted(operator, now)
     assert sum(told.values()) == 12 * 24
     assert len({minute.minute for minute in told}) > 1
-    page = hour_page(operator, LATER)
+    page = hour_page(operator, later)
     assert all(f"/schedules/{schedule.id}" in page for schedule in schedules)
 
 
 def test_an_hour_names_what_starts_in_each_minute_and_leads_to_spreading_what_meets(
-    app: Dashboard, operator: Browser, acme: Tenant
+    app: Dashboard, operator: Browser, acme: Tenant, later: datetime
 ) -> None:
-    together = [daily(app, acme, LATER, f"Together {number}") for number in range(7)]
-    alone = daily(app, acme, LATER + 30 * MINUTE, "Alone")
-    link = re.search(rf'<a class="row-link" href="([^"]+)">{LATER:%a %H:%M}', operator.get("/calendar/load").text)
+    together = [daily(app, acme, later, f"Together {number}") for number in range(7)]
+    alone = daily(app, acme, later + 30 * MINUTE, "Alone")
+    link = re.search(rf'<a class="row-link" href="([^"]+)">{later:%a %H:%M}', operator.get("/calendar/load").text)
     assert link is not None
     page = operator.get(link[1].replace("&amp;", "&")).text
     assert "8 starts, at most 7 in a minute" in page
@@ -130,24 +145,24 @@ def test_an_hour_names_what_starts_in_each_minute_and_leads_to_spreading_what_me
     assert "Spread 7 schedules" in operator.get(spreading.replace("&amp;", "&")).text
 
 
-def test_a_viewer_reads_the_load_and_can_spread_nothing(app: Dashboard, acme: Tenant) -> None:
+def test_a_viewer_reads_the_load_and_can_spread_nothing(app: Dashboard, acme: Tenant, later: datetime) -> None:
     make_user(app, "victor@acme.test", roles={acme.id: "viewer"})
     viewer = sign_in(app, acme, "victor@acme.test")
     for _ in range(2):
-        daily(app, acme, LATER)
+        daily(app, acme, later)
     assert "2 schedules at once" in viewer.get("/calendar/load").text
-    page = hour_page(viewer, LATER)
+    page = hour_page(viewer, later)
     assert "2 starts" in page
     assert "Spread these" not in page
 
 
-def test_an_hour_without_starts_says_so(operator: Browser) -> None:
-    assert "Nothing starts in this hour" in hour_page(operator, LATER)
+def test_an_hour_without_starts_says_so(operator: Browser, later: datetime) -> None:
+    assert "Nothing starts in this hour" in hour_page(operator, later)
 
 
 @pytest.mark.parametrize(
     "start",
-    ["", "soon", (NOW - 3 * HOUR).isoformat(), (NOW + 30 * HOUR).isoformat()],
+    ["", "soon", (datetime.now(UTC) - 3 * HOUR).isoformat(), (datetime.now(UTC) + 30 * HOUR).isoformat()],
     ids=["none", "odd", "past", "far"],
 )
 def test_an_hour_that_does_not_lie_ahead_leads_to_those_that_do(operator: Browser, start: str) -> None:
@@ -156,6 +171,8 @@ def test_an_hour_that_does_not_lie_ahead_leads_to_those_that_do(operator: Browse
     assert response.location.endswith("/calendar/load")
 
 
-def test_anothers_schedules_are_not_counted(app: Dashboard, operator: Browser, globex: Tenant) -> None:
-    daily(app, globex, LATER)
-    assert counted(operator) == {}
+def test_anothers_schedules_are_not_counted(
+    app: Dashboard, operator: Browser, globex: Tenant, now: datetime, later: datetime
+) -> None:
+    daily(app, globex, later)
+    assert counted(operator, now) == {}
