@@ -7,6 +7,7 @@ from contextlib import contextmanager
 
 import pytest
 import sqlalchemy as sa
+from flask import Flask
 from flask_migrate import upgrade
 
 import migrations
@@ -62,6 +63,11 @@ def migrated(settings: Settings) -> Iterator[Dashboard]:
     with app.app_context():
         upgrade()
     yield app
+    disconnect(app)
+
+
+def disconnect(app: Flask) -> None:
+    """Close the connections of an application that nobody uses any more."""
     with app.app_context():
         for engine in db.engines.values():
             engine.dispose()

@@ -14,8 +14,8 @@ from werkzeug.test import TestResponse
 
 from config.settings import Settings
 from dashboard.app import Dashboard, create_app
-from dashboard.core.orm import db
 from scripts.embedded import free_port
+from tests.application import disconnect
 from tests.processes import celery, running
 from tests.signing_in import Browser, origin
 
@@ -40,9 +40,7 @@ def app_with_flower(environment: Mapping[str, str], url: str, *, audience: str =
     app = create_app(settings)
     app.testing = True
     yield app
-    with app.app_context():
-        for engine in db.engines.values():
-            engine.dispose()
+    disconnect(app)
 
 
 def through(browser: Browser, path: str, *, method: str = "GET", **options: Any) -> TestResponse:

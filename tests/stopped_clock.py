@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 import sqlalchemy as sa
 
 from dashboard.app import Dashboard
-from dashboard.core.orm import db
+from tests.application import disconnect
 from tests.servers import PostgresAddress
 
 ROLES = ("stationmaster_app", "stationmaster_system")
@@ -68,6 +68,4 @@ def stopped_clock(app: Dashboard, postgres: PostgresAddress, database: str) -> I
 
 
 def _reconnect(app: Dashboard) -> None:
-    with app.app_context():
-        for engine in db.engines.values():
-            engine.dispose()
+    disconnect(app)

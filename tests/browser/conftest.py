@@ -11,8 +11,8 @@ from werkzeug.serving import make_server
 
 from config.settings import Settings
 from dashboard.app import Dashboard, create_app
-from dashboard.core.orm import db
 from dashboard.tenants.registry import forget_cached
+from tests.application import disconnect
 from tests.browser.visitor import Visitor
 
 
@@ -21,9 +21,7 @@ def developing(migrated_app: Dashboard, environment: dict[str, str]) -> Iterator
     """The application in development, so with the gallery."""
     developing = create_app(Settings.from_env({**environment, "DEVELOPMENT": "1"}))
     yield developing
-    with developing.app_context():
-        for engine in db.engines.values():
-            engine.dispose()
+    disconnect(developing)
 
 
 @pytest.fixture(scope="session")

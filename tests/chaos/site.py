@@ -14,9 +14,9 @@ from flask_migrate import upgrade
 import migrations
 from config.settings import Settings
 from dashboard.app import Dashboard, create_app
-from dashboard.core.orm import db
 from dashboard.core.tenancy import Tenant
 from scripts.embedded import free_port
+from tests.application import disconnect
 from tests.factories import make_tenant
 from tests.processes import RunningProcess, beat_process, celery, running, worker_process
 from tests.servers import PostgresServer, ValkeyServer, temporary_postgres, temporary_valkey
@@ -84,6 +84,4 @@ def installed(environment: Mapping[str, str]) -> Iterator[Site]:
         with app.app_context():
             upgrade()
         yield Site(postgres=postgres, valkey=valkey, environment=own, app=app)
-        with app.app_context():
-            for engine in db.engines.values():
-                engine.dispose()
+        disconnect(app)

@@ -10,9 +10,9 @@ from config.settings import Settings
 from dashboard.app import Dashboard
 from dashboard.bare import create_bare_app
 from dashboard.core.tenancy import Tenant, resolver_of
-from dashboard.database import db
 from dashboard.emails.message import EmailMessage
 from dashboard.jobs.registry import all_job_types
+from tests.application import disconnect
 
 
 class OneAtATime(EmailMessage):
@@ -26,9 +26,7 @@ class OneAtATime(EmailMessage):
 def bare(app: Dashboard, settings: Settings) -> Iterator[Dashboard]:
     bare = create_bare_app(settings)
     yield bare
-    with bare.app_context():
-        for engine in db.engines.values():
-            engine.dispose()
+    disconnect(bare)
 
 
 def test_it_has_no_page_and_no_command_of_ours(bare: Dashboard) -> None:

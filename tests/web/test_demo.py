@@ -14,12 +14,13 @@ from config.settings import Settings
 from dashboard.accounts.models import Membership, User
 from dashboard.app import Dashboard, create_app
 from dashboard.audit.models import AuditEntry
-from dashboard.core.orm import db, system_scope
+from dashboard.core.orm import system_scope
 from dashboard.core.tenancy import Tenant, resolver_of
 from dashboard.demo.story import PASSWORD, PEOPLE, TENANTS
 from dashboard.runs.models import Run, TenantLoad
 from dashboard.schedules.models import Schedule
 from dashboard.tenants.registry import forget_cached
+from tests.application import disconnect
 from tests.signing_in import visit
 
 PLACE = {"DEVELOPMENT": "1", "PLATFORM_ROOT": "http://localhost:5000", "SMTP_PORT": "8025"}
@@ -30,9 +31,7 @@ def developed(environment: dict[str, str], **changes: str) -> Iterator[Dashboard
     app = create_app(Settings.from_env({**environment, **PLACE, **changes}))
     app.testing = True
     yield app
-    with app.app_context():
-        for engine in db.engines.values():
-            engine.dispose()
+    disconnect(app)
 
 
 @pytest.fixture

@@ -14,6 +14,7 @@ from dashboard.core.errors import InvalidInput, Refused
 from dashboard.core.orm import db
 from dashboard.core.tenancy import Tenant
 from dashboard.extensions import limiter
+from tests.application import disconnect
 from tests.factories.people import People
 from tests.signing_in import sign_in, visit
 
@@ -40,9 +41,7 @@ def failing(environment: dict[str, str], app: Dashboard) -> Iterator[Dashboard]:
     failing.add_url_rule("/boom/<kind>", "boom", public(boom))
     yield failing
     vars(limiter).update(kept)
-    with failing.app_context():
-        for engine in db.engines.values():
-            engine.dispose()
+    disconnect(failing)
 
 
 @pytest.fixture

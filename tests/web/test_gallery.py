@@ -10,9 +10,9 @@ from flask.testing import FlaskClient
 
 from config.settings import Settings
 from dashboard.app import Dashboard, create_app
-from dashboard.core.orm import db
 from dashboard.core.tenancy import Tenant
 from dashboard.core.vocabulary import WORDS
+from tests.application import disconnect
 
 BY_HTMX = {"HX-Request": "true", "HX-Request-Type": "partial"}
 GALLERY = "http://platform.test/globex/dev/gallery/"
@@ -23,9 +23,7 @@ def gallery(app: Dashboard, environment: dict[str, str], globex: Tenant) -> Iter
     """A browser at a tenant of an app in development; `app` prepares and empties the database."""
     developing = create_app(Settings.from_env({**environment, "DEVELOPMENT": "1"}))
     yield developing.test_client()
-    with developing.app_context():
-        for engine in db.engines.values():
-            engine.dispose()
+    disconnect(developing)
 
 
 def test_it_shows_every_state(gallery: FlaskClient) -> None:

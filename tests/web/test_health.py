@@ -16,9 +16,10 @@ from prometheus_client.parser import text_string_to_metric_families
 from config.settings import Settings
 from dashboard.app import Dashboard, create_app
 from dashboard.core.clock import utc_now
-from dashboard.core.orm import db, system_scope
+from dashboard.core.orm import system_scope
 from dashboard.core.tenancy import Tenant
 from dashboard.runs.load import reconcile
+from tests.application import disconnect
 from tests.factories import make_tenant
 from tests.factories.ledger import set_load
 from tests.factories.processes import make_process
@@ -37,9 +38,7 @@ def app_with(environment: dict[str, str], **changes: str) -> Iterator[Dashboard]
     app = create_app(Settings.from_env({**environment, **changes}))
     app.testing = True
     yield app
-    with app.app_context():
-        for engine in db.engines.values():
-            engine.dispose()
+    disconnect(app)
 
 
 @contextmanager

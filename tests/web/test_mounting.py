@@ -16,11 +16,11 @@ from config.settings import Settings
 from dashboard.accounts.access import public
 from dashboard.app import Dashboard, create_app
 from dashboard.core.links import asset, host_url, page_url, platform_url, tenant_url
-from dashboard.core.orm import db, system_scope
+from dashboard.core.orm import system_scope
 from dashboard.core.tenancy import Tenant, current_binding, current_tenant
 from dashboard.tenants.models import TenantRecord, TenantRoot
 from dashboard.tenants.registry import forget_cached
-from tests.application import PLATFORM
+from tests.application import PLATFORM, disconnect
 from tests.factories import make_tenant, make_user
 from tests.signing_in import sign_in
 
@@ -61,9 +61,7 @@ def probing_app(migrated_app: Dashboard, settings: Settings) -> Iterator[Dashboa
     app.add_url_rule("/look", view_func=look)
     app.add_url_rule("/stream", view_func=stream)
     yield app
-    with app.app_context():
-        for engine in db.engines.values():
-            engine.dispose()
+    disconnect(app)
     migrated_app.extensions["celery"].set_default()
 
 

@@ -13,9 +13,10 @@ from dashboard.accounts import passwords
 from dashboard.accounts.models import Credential, User, WebSession
 from dashboard.app import Dashboard, create_app
 from dashboard.core.clock import database_now
-from dashboard.core.orm import db, system_scope
+from dashboard.core.orm import system_scope
 from dashboard.core.tenancy import Tenant
 from dashboard.extensions import limiter
+from tests.application import disconnect
 from tests.factories import make_user
 from tests.factories.people import People
 from tests.pages import read_page
@@ -269,9 +270,7 @@ def test_attempts_are_counted_while_redis_is_away(environment: dict[str, str], a
         assert codes == [422] * 5 + [429]
     finally:
         vars(limiter).update(with_redis)
-        with lonely.app_context():
-            for engine in db.engines.values():
-                engine.dispose()
+        disconnect(lonely)
 
 
 def test_a_person_who_is_signed_in_may_go_on_or_out(app: Dashboard, acme: Tenant, people: People) -> None:

@@ -14,6 +14,7 @@ from dashboard.app import Dashboard, create_app
 from dashboard.core.orm import db, system_scope
 from dashboard.core.tenancy import Tenant, resolver_of
 from dashboard.tenants import registry
+from tests.application import disconnect
 from tests.processes import wait_until
 
 CHANGES = {
@@ -29,9 +30,7 @@ def other(app: Dashboard, settings: Settings) -> Iterator[Dashboard]:
     """The application in another process, as far as memory goes."""
     other = create_app(settings)
     yield other
-    with other.app_context():
-        for engine in db.engines.values():
-            engine.dispose()
+    disconnect(other)
     app.extensions["celery"].set_default()
 
 

@@ -26,7 +26,7 @@ from dashboard.core.orm import db
 from dashboard.core.sending import WouldBlock
 from dashboard.core.tenancy import Actor, Binding, Tenant, bound, current_binding
 from dashboard.tenants.registry import forget_cached
-from tests.application import PLATFORM
+from tests.application import PLATFORM, disconnect
 from tests.factories import make_user
 from tests.processes import RunningProcess, worker_process
 from tests.signing_in import sign_in
@@ -126,9 +126,7 @@ def probing_app(migrated_app: Dashboard, settings: Settings) -> Iterator[Dashboa
     app.add_url_rule("/wait", view_func=wait)
     app.add_url_rule("/fetch/<task_id>", view_func=fetch)
     yield app
-    with app.app_context():
-        for engine in db.engines.values():
-            engine.dispose()
+    disconnect(app)
 
 
 @pytest.fixture
