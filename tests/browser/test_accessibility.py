@@ -8,6 +8,7 @@ from __future__ import annotations
 from datetime import timedelta
 from importlib.resources import files
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 from playwright.sync_api import Page, expect
@@ -23,6 +24,7 @@ from dashboard.tenants.registry import forget_cached
 from tests.browser.crawling import Crawl, routes_of_pages
 from tests.browser.visitor import PHONE, WIDE, Visitor, fits
 from tests.factories.runs import make_run
+from tests.factories.schedules import make_schedule
 
 PLATFORM = "http://platform.test"
 ACME = f"{PLATFORM}/acme"
@@ -39,6 +41,8 @@ def busy(app: Dashboard, developing: Dashboard) -> list[str]:
     forget_cached(developing)
     acme = resolver_of(developing).by_slug("acme")
     assert acme is not None
+    schedule = make_schedule(app, acme, name="Tidy up", every_seconds=3600)
+    fire = quote(schedule.next_at.isoformat()) if schedule.next_at else ""
     parent = make_run(app, acme, "succeeded", name="The whole", result={"rows": 3})
     make_run(app, acme, "running", name="A part", parent_id=parent.id, progress_done=1, progress_total=3)
     with app.app_context(), system_scope("test") as session:
@@ -48,7 +52,13 @@ def busy(app: Dashboard, developing: Dashboard) -> list[str]:
         file = Artifact(tenant_id=acme.id, run_id=parent.id, name="rows.csv", media_type="text/csv", size=1200)
         session.add_all([blackout, bulk, file])
         session.flush()
-        return [f"/runs/{parent.id}", f"/runs/bulk/{bulk.id}", f"/calendar/blackouts/{blackout.id}"]
+        return [
+            f"/runs/{parent.id}",
+            f"/runs/bulk/{bulk.id}",
+            f"/calendar/blackouts/{blackout.id}",
+            f"/calendar/moves/new?schedule={schedule.id}&nominal={fire}",
+            f"/calendar/load/spreads/new?minute={fire}",
+        ]
 
 
 def test_every_page_keeps_the_rules_of_accessibility_in_both_themes_and_fits_a_phone(

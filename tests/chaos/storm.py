@@ -7,8 +7,8 @@ import os
 import random
 import signal
 import time
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack, suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import islice
@@ -21,7 +21,7 @@ from dashboard.core.orm import system_scope
 from dashboard.core.tenancy import Tenant
 from dashboard.runs.load import reconcile
 from dashboard.runs.models import Run, RunEvent
-from dashboard.runs.states import ACTIVE_STATES, INTERRUPTED, PROBLEM_STATES, SUCCEEDED
+from dashboard.runs.states import ACTIVE_STATES, ADMITTED, INTERRUPTED, PROBLEM_STATES, RUNNING, SUCCEEDED
 from tests.chaos.clicker import Clicker
 from tests.chaos.site import PLUGINS, Site
 from tests.chaos.witness import Testimony, what_was_seen, witness
@@ -139,17 +139,8 @@ class Fleet:
 
     def freeze_worker(self) -> None:
         """Let a worker lose its leases without noticing, as a machine that is moved or swaps."""
-        worker = self.chance.choice(self.workers)
-        self.freeze([worker])
-
-    def freeze(self, workers: Iterable[RunningProcess]) -> None:
-        """Hold workers for longer than a lease, and let them go on."""
-        frozen = list(workers)
-        for worker in frozen:
-            os.killpg(worker.pid, signal.SIGSTOP)
-        time.sleep(float(self.site.environment["LEASE_SECONDS"]) + 2)
-        for worker in frozen:
-            os.killpg(worker.pid, signal.SIGCONT)
+        with held([self.chance.choice(self.workers)]):
+            time.sleep(float(self.site.environment["LEASE_SECONDS"]) + 2)
 
     def restart_as_honcho_does(self) -> None:
         """Ask all at once, and kill after five seconds what has not ended."""
@@ -174,6 +165,18 @@ class Fleet:
     def _forget_all(self) -> None:
         for kind in (self.webs, self.beats, self.workers):
             kind.clear()
+
+
+@contextmanager
+def held(workers: Sequence[RunningProcess]) -> Iterator[None]:
+    """Hold workers with their children, and let them go on at the end."""
+    for worker in workers:
+        os.killpg(worker.pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        for worker in workers:
+            os.killpg(worker.pid, signal.SIGCONT)
 
 
 class Storm:
@@ -240,6 +243,12 @@ class Storm:
             worst_recovery_s=round(max([*seen.recoveries, *_waits(seen, ends)], default=0.0), 1),
             counter_drift=drift,
         )
+
+    def holding(self, runs: list[UUID]) -> set[tuple[UUID, int]]:
+        """Return which of the runs a message or a worker holds, as (id, fence)."""
+        with self.site.app.app_context(), system_scope("test") as session:
+            query = sa.select(Run.id, Run.fence).where(Run.id.in_(runs), Run.state.in_((ADMITTED, RUNNING)))
+            return {(run_id, fence) for run_id, fence in session.execute(query)}
 
     def said(self) -> str:
         """Return what the processes said last."""

@@ -7,7 +7,7 @@ import random
 import pytest
 
 from tests.chaos.site import Site
-from tests.chaos.storm import Report, Storm
+from tests.chaos.storm import Report, Storm, held
 from tests.chaos.witness import what_was_seen, witness
 from tests.processes import wait_until
 
@@ -26,9 +26,12 @@ def frozen(site: Site, *plugins: str) -> Report:
     storm = Storm(site, random.Random(1), plugins)
     with witness() as port:
         storm.fleet.start()
-        runs = storm.enqueue(40, port)
+        runs = storm.enqueue(80, port)
         wait_until(lambda: what_was_seen(port).effects, 20.0, storm.said)
-        storm.fleet.freeze(storm.fleet.workers)
+        with held(storm.fleet.workers):
+            begun = storm.holding(runs)
+            assert begun
+            wait_until(lambda: not begun & storm.holding(runs), 60.0, storm.said)
         return storm.report(runs, 1, port, patience=20.0)
 
 
