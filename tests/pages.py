@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import html
+import re
 from dataclasses import dataclass, field
 from html.parser import HTMLParser
 
@@ -72,6 +74,11 @@ def read_page(response: TestResponse) -> Page:
     reader = PageReader()
     reader.feed(response.text)
     return reader.page
+
+
+def text_of(markup: str) -> str:
+    """Return the text of some HTML, each run of white space as one space."""
+    return " ".join(html.unescape(re.sub(r"<[^>]+>", " ", markup)).split())
 
 
 def check_page(response: TestResponse) -> None:

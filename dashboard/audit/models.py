@@ -12,6 +12,9 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from dashboard.core.orm import Base, Identified, timestamp
 
+NOBODY = {"user": "Somebody", "schedule": "Schedule", "system": "System"}
+"""Who acted, where the entry holds no name."""
+
 
 class AuditEntry(Identified, Base):
     """Who did what to which thing. `tenant_id` is None for the platform; the row outlives what it names."""
@@ -34,3 +37,8 @@ class AuditEntry(Identified, Base):
     details: Mapped[dict[str, Any]] = mapped_column(JSONB, server_default=sa.text("'{}'"))
     request_id: Mapped[UUID | None]
     address: Mapped[str] = mapped_column(server_default="")
+
+    @property
+    def who(self) -> str:
+        """What the actor was called then."""
+        return self.actor_name or NOBODY[self.actor_kind]

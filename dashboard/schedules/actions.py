@@ -215,7 +215,8 @@ def pause(schedule: Schedule, *, reason: str, until: datetime | None = None) -> 
     actor = require_binding().actor
     schedule.paused_at, schedule.paused_until, schedule.paused_reason = now, until, reason
     schedule.paused_by_id = actor.id if actor.kind == "user" else None
-    _commit(session(), "schedule.pause", schedule, reason=reason)
+    end = {"until": until.isoformat()} if until else {}
+    _commit(session(), "schedule.pause", schedule, reason=reason, **end)
 
 
 def resume(schedule: Schedule) -> int:

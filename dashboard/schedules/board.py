@@ -13,13 +13,15 @@ from uuid import UUID
 
 import sqlalchemy as sa
 from flask import url_for
+from sqlalchemy.orm import aliased
 
 from dashboard.accounts.models import User
+from dashboard.audit.models import AuditEntry
 from dashboard.core.clock import utc_now
 from dashboard.core.orm import db
 from dashboard.core.paging import cursor
 from dashboard.core.templating import browser_zone
-from dashboard.core.tenancy import require_binding
+from dashboard.core.tenancy import current_tenant, require_binding
 from dashboard.core.typed import instant
 from dashboard.runs.board import Tab
 from dashboard.runs.models import Run
@@ -39,6 +41,17 @@ LAST_OUTCOMES = 10
 COMPARED = timedelta(days=30)
 MOST_COMPARED = 5000
 HISTORY = 30
+
+RECENT_ENTRIES = 10_000
+"""How far back in its tenant's trail a schedule's pauses are looked for: no index leads to them."""
+
+TURNS = {
+    "schedule.pause": "Paused",
+    "schedule.resume": "Resumed",
+    "schedule.archive": "Archived",
+    "schedule.restore": "Restored",
+}
+"""What was done to a schedule besides saving it, as its history tells it."""
 
 VIEWS = {
     "": "Current",
@@ -344,12 +357,43 @@ class Revision:
     changes: Sequence[Change]
 
 
-def schedule_history(schedule: Schedule) -> list[Revision]:
-    """Return the saves of a schedule, newest first."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Turn:
+    """One pause, resumption, archiving or restoration: who, when, why, and how long it was to last."""
+
+    word: str
+    at: datetime
+    by: str
+    reason: str
+    until: datetime | None
+
+
+def schedule_history(schedule: Schedule) -> list[Revision | Turn]:
+    """Return the saves of a schedule and its last turns, newest first."""
+    return sorted([*_saves(schedule), *_turns(schedule)], key=attrgetter("at"), reverse=True)
+
+
+def _turns(schedule: Schedule) -> list[Turn]:
+    trail = sa.select(AuditEntry).where(AuditEntry.tenant_id == current_tenant().id).order_by(AuditEntry.id.desc())
+    recent = aliased(AuditEntry, trail.limit(RECENT_ENTRIES).subquery())
+    found = sa.select(recent).where(recent.subject_id == schedule.id, recent.action.in_(TURNS))
+    return [
+        Turn(
+            word=TURNS[entry.action],
+            at=entry.at,
+            by=entry.who,
+            reason=entry.details.get("reason", ""),
+            until=instant(entry.details.get("until", "")),
+        )
+        for entry in db.session.scalars(found.order_by(recent.id.desc()).limit(HISTORY))
+    ]
+
+
+def _saves(schedule: Schedule) -> list[Revision]:
     query = sa.select(ScheduleRevision).where(ScheduleRevision.schedule_id == schedule.id)
     rows = db.session.scalars(query.order_by(ScheduleRevision.rev)).all()
     names = _names({row.actor_id for row in rows if row.actor_id})
-    revisions = [
+    return [
         Revision(
             rev=row.rev,
             at=row.created_at,
@@ -358,7 +402,6 @@ def schedule_history(schedule: Schedule) -> list[Revision]:
         )
         for before, row in zip([None, *rows], rows, strict=False)
     ]
-    return revisions[::-1]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

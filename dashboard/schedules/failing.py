@@ -9,7 +9,9 @@ import sqlalchemy as sa
 import structlog
 from sqlalchemy.orm import Session
 
+from dashboard.audit.actions import record
 from dashboard.core.formats import plural
+from dashboard.core.tenancy import SYSTEM
 from dashboard.runs.states import PROBLEM_STATES, SUCCEEDED
 from dashboard.schedules.claiming import DueSchedule
 
@@ -20,17 +22,31 @@ def pause_failing(session: Session, schedules: Sequence[DueSchedule]) -> set[UUI
     """Pause those of the locked schedules that failed as often in a row as they allow, and return their ids.
 
     Runs that were cancelled or skipped count neither way. Resuming a schedule, or saving it, starts the count anew.
+    Each pause is audited in its tenant's trail, with the system as its actor.
     """
-    limits = {each.id: each.pause_after_failures for each in schedules if each.pause_after_failures}
-    if not limits:
+    ids = [each.id for each in schedules if each.pause_after_failures]
+    if not ids:
         return set()
-    asked = {"ids": list(limits), "failed": list(PROBLEM_STATES), "judged": [*PROBLEM_STATES, SUCCEEDED]}
+    asked = {"ids": ids, "failed": list(PROBLEM_STATES), "judged": [*PROBLEM_STATES, SUCCEEDED]}
     failing = set(session.scalars(_FAILING, asked))
-    for schedule_id in failing:
-        reason = f"Its last {plural(limits[schedule_id] or 0, 'run')} failed."
-        session.execute(_PAUSE, {"id": schedule_id, "reason": reason})
-        log.warning("schedule_paused", schedule_id=str(schedule_id), reason=reason)
+    for schedule in schedules if failing else ():
+        if schedule.id in failing:
+            _pause(session, schedule)
     return failing
+
+
+def _pause(session: Session, schedule: DueSchedule) -> None:
+    reason = f"Its last {plural(schedule.pause_after_failures or 0, 'run')} failed."
+    session.execute(_PAUSE, {"id": schedule.id, "reason": reason})
+    record(
+        session,
+        "schedule.pause",
+        subject=("schedule", schedule.id, schedule.name),
+        tenant_id=schedule.tenant_id,
+        actor=SYSTEM,
+        details={"reason": reason},
+    )
+    log.warning("schedule_paused", schedule_id=str(schedule.id), reason=reason)
 
 
 _FAILING = sa.text("""

@@ -86,9 +86,9 @@ def run_now(schedule_id: UUID) -> ResponseReturnValue:
 @bp.get("/<uuid:schedule_id>/revisions")
 @requires(Action.VIEW)
 def history(schedule_id: UUID) -> ResponseReturnValue:
-    """Who changed what, newest first."""
+    """Who changed what, and who paused it and why, newest first."""
     schedule = actions.get(schedule_id) or abort(404)
-    page = render_template("schedules/history.html", schedule=schedule, revisions=schedule_history(schedule))
+    page = render_template("schedules/history.html", schedule=schedule, entries=schedule_history(schedule))
     return uncached(current_app.make_response(page))
 
 

@@ -26,9 +26,6 @@ MAX_SEARCH_LENGTH = 100
 MAX_VALUE_LENGTH = 300
 """How much of one detail is shown; a page of them must stay readable."""
 
-NOBODY = {"user": "Somebody", "schedule": "Schedule", "system": "System"}
-"""Who acted, where the entry holds no name."""
-
 PAGES: Mapping[str, tuple[type[Schedule] | type[Run] | type[BulkAction], Callable[[UUID], str]]] = {
     "schedule": (Schedule, lambda found: url_for("schedules.show", schedule_id=found)),
     "run": (Run, lambda found: url_for("runs.show", run_id=found)),
@@ -152,7 +149,7 @@ def _line(entry: AuditEntry, chosen: AuditFilter, urls: Mapping[UUID, str]) -> L
     return Line(
         id=entry.id,
         at=entry.at,
-        who=entry.actor_name or NOBODY[entry.actor_kind],
+        who=entry.who,
         who_url=chosen.url(person=entry.actor_id) if is_person else None,
         action=entry.action,
         action_url=chosen.url(action=entry.action),

@@ -15,6 +15,7 @@ from tests.factories import make_user
 from tests.factories.processes import make_process
 from tests.factories.runs import make_run
 from tests.flower import app_with_flower
+from tests.pages import text_of
 from tests.signing_in import Browser, sign_in
 
 NOWHERE = "http://127.0.0.1:9"
@@ -24,10 +25,6 @@ POLL = {"HX-Request": "true", "HX-Request-Type": "partial"}
 def member(app: Dashboard, tenant: Tenant, role: str) -> Browser:
     make_user(app, f"{role}@people.test", roles={tenant.id: role})
     return sign_in(app, tenant, f"{role}@people.test")
-
-
-def words(html: str) -> str:
-    return re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", html))
 
 
 @pytest.fixture
@@ -68,7 +65,7 @@ def test_the_fleet_counts_only_the_tenants_own_work(app: Dashboard, acme: Tenant
     for _ in range(4):
         make_run(app, globex, "running", name="Theirs", worker="worker@station-1")
     make_run(app, globex, "ready", name="Theirs")
-    page = words(member(app, acme, "viewer").get("/monitor").text)
+    page = text_of(member(app, acme, "viewer").get("/monitor").text)
     assert "Your runs 1 0 waiting for a slot" in page
     assert re.search(r"worker@station-1 default, email, bulk 8 1 ", page)
     assert "Theirs" not in page
@@ -81,7 +78,7 @@ def test_the_fleet_tells_waits_and_throughput_of_the_last_hour(app: Dashboard, a
             app, acme, "succeeded", ready_at=now - timedelta(seconds=60 + wait), started_at=now - timedelta(seconds=60)
         )
     make_run(app, acme, "failed")
-    page = words(member(app, acme, "viewer").get("/monitor").text)
+    page = text_of(member(app, acme, "viewer").get("/monitor").text)
     assert "Ended, last hour 4 1 failure" in page
     assert "Queue wait, median" in page
 
@@ -94,14 +91,14 @@ def test_a_worker_that_falls_silent_is_late_and_then_offline(
     app: Dashboard, acme: Tenant, silence: timedelta, state: str
 ) -> None:
     make_process(app, silent_for=silence)
-    page = words(member(app, acme, "viewer").get("/monitor").text)
+    page = text_of(member(app, acme, "viewer").get("/monitor").text)
     assert re.search(rf"{state} .*worker@station-1", page)
 
 
 def test_schedulers_tell_how_long_they_look_and_whether_their_clock_is_right(app: Dashboard, acme: Tenant) -> None:
     make_process(app, "beat", name="beat@one", tick_ms=3.4, skew_ms=12, tzdata="2026.2")
     make_process(app, "beat", name="beat@two", tick_ms=5000, skew_ms=-1800)
-    page = words(member(app, acme, "viewer").get("/monitor").text)
+    page = text_of(member(app, acme, "viewer").get("/monitor").text)
     assert "beat@one 3 ms right 2026.2" in page
     assert "beat@two 5000 ms off by -1.8 s: set it" in page
 

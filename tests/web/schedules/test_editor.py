@@ -20,6 +20,7 @@ from tests.factories import make_user
 from tests.factories.job_types import Echo, Shout
 from tests.factories.runs import make_run
 from tests.factories.schedules import echo_form, make_schedule, planned, runs
+from tests.pages import text_of
 from tests.signing_in import Browser, sign_in
 
 LIVE = {"HX-Request": "true"}
@@ -36,12 +37,7 @@ def preview(browser: Browser, **changes: Any) -> str:
     panel, _, _ = browser.post("/schedules/previews", data=echo_form(**changes), headers=LIVE).text.partition(
         'id="rule-words"'
     )
-    return told(panel)
-
-
-def told(html: str) -> str:
-    """Return the text of some HTML, each run of white space as one space."""
-    return " ".join(re.sub(r"<[^>]+>", " ", html).replace("&gt;", ">").split())
+    return text_of(panel)
 
 
 def schedules(app: Dashboard) -> list[Schedule]:
@@ -119,7 +115,7 @@ def test_a_preview_ends_where_the_runs_end(operator: Browser) -> None:
 def test_what_is_previewed_for_a_new_schedule_is_what_it_does(app: Dashboard, operator: Browser) -> None:
     wanted = uuid4()
     hashed = echo_form(schedule_id=wanted, crons="H H * * *", jitter="30", timezone="UTC")
-    page = told(operator.post("/schedules/previews", data=hashed, headers=LIVE).text)
+    page = text_of(operator.post("/schedules/previews", data=hashed, headers=LIVE).text)
     operator.post("/schedules", data=hashed)
     (schedule,) = schedules(app)
     assert schedule.id == wanted
@@ -199,7 +195,7 @@ def test_a_crowded_minute_is_told_and_h_spreads_it_by_click(app: Dashboard, oper
     spread = operator.post("/schedules/previews", data=typed)
     assert ">\nH 7 * * 1-5</textarea>" in spread.text
     assert "Typed before" in spread.text
-    assert "is shared" not in told(spread.text)
+    assert "is shared" not in text_of(spread.text)
 
 
 def test_what_is_spread_already_and_other_tenants_crowd_nobody(

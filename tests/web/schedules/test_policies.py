@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import timedelta
 from typing import Any
 
@@ -9,14 +10,17 @@ import pytest
 import sqlalchemy as sa
 
 from dashboard.app import Dashboard
+from dashboard.audit.models import AuditEntry
 from dashboard.core.clock import database_now
 from dashboard.core.orm import system_scope
 from dashboard.core.tenancy import Tenant
 from dashboard.runs.models import Run
 from dashboard.schedules.models import Schedule
+from dashboard.schedules.planner import plan
 from tests.factories import make_user
 from tests.factories.runs import make_run
 from tests.factories.schedules import echo_form, make_schedule, occurrences, planned, runs, stored
+from tests.pages import text_of
 from tests.signing_in import Browser, sign_in
 
 POLICIES = {
@@ -149,6 +153,71 @@ def test_a_schedule_pauses_after_as_many_failures_in_a_row_as_it_allows(
     assert f'id="schedule-{schedule.id}"' in problems
     assert "Its last 2 runs failed." in problems
     assert 'Need attention <span class="count tone-bad">1' in operator.get("/schedules").text
+
+
+def entries(app: Dashboard) -> list[tuple[Any, ...]]:
+    """What the trail says of schedules: tenant, actor, action, subject, details."""
+    columns = (AuditEntry.tenant_id, AuditEntry.actor_kind, AuditEntry.action, AuditEntry.subject_name)
+    query = sa.select(*columns, AuditEntry.details).where(AuditEntry.subject_kind == "schedule")
+    with app.app_context(), system_scope("test") as session:
+        return [tuple(row) for row in session.execute(query.order_by(AuditEntry.id))]
+
+
+def test_a_pause_after_failures_is_audited_in_its_own_tenant_as_the_systems(
+    app: Dashboard, acme: Tenant, globex: Tenant
+) -> None:
+    for tenant, name in ((acme, "Export"), (globex, "Import")):
+        ended(app, tenant, failing(app, tenant, name=name), "failed", "failed")
+    failing(app, acme, name="Never ran")
+    planned(app)
+    reason = {"reason": "Its last 2 runs failed."}
+    assert sorted(entries(app), key=lambda entry: entry[3]) == [
+        (acme.id, "system", "schedule.pause", "Export", reason),
+        (globex.id, "system", "schedule.pause", "Import", reason),
+    ]
+    planned(app)
+    assert len(entries(app)) == 2
+
+
+def test_a_pause_after_failures_that_is_not_committed_leaves_no_audit_row(app: Dashboard, acme: Tenant) -> None:
+    schedule = failing(app, acme)
+    ended(app, acme, schedule, "failed", "failed")
+    with app.app_context(), system_scope("test") as session:
+        plan(session, database_now(session))
+        session.rollback()
+    assert entries(app) == []
+    assert stored(app, schedule).state == "active"
+
+
+def test_planning_what_does_not_pause_writes_no_audit_row(app: Dashboard, acme: Tenant) -> None:
+    ended(app, acme, failing(app, acme), "failed")
+    assert planned(app).runs == 1
+    assert entries(app) == []
+
+
+def test_who_paused_a_schedule_and_why_is_read_on_its_page_in_its_history_and_in_the_trail(
+    app: Dashboard, operator: Browser, acme: Tenant
+) -> None:
+    make_user(app, "alice@acme.test", roles={acme.id: "admin"})
+    schedule = failing(app, acme, name="Export")
+    ended(app, acme, schedule, "failed", "failed")
+    planned(app)
+    assert "by the system: Its last 2 runs failed." in text_of(operator.get(f"/schedules/{schedule.id}").text)
+    operator.post(f"/schedules/{schedule.id}/resumptions")
+    history = text_of(operator.get(f"/schedules/{schedule.id}/revisions").text)
+    assert re.search(r"Resumed [^P]+ by Olivia.* Paused .+ by System: Its last 2 runs failed\.", history)
+    trail = text_of(sign_in(app, acme, "alice@acme.test").get("/audit?action=schedule.pause").text)
+    assert "System schedule.pause Export schedule reason: Its last 2 runs failed." in trail
+
+
+def test_the_history_tells_until_when_somebody_paused_it_and_nothing_of_other_schedules(
+    app: Dashboard, operator: Browser, acme: Tenant
+) -> None:
+    schedule, other = make_schedule(app, acme), make_schedule(app, acme)
+    operator.post(f"/schedules/{schedule.id}/pauses", data={"reason": "Stocktaking", "until": "2099-05-04T03:02"})
+    history = text_of(operator.get(f"/schedules/{schedule.id}/revisions").text)
+    assert re.search(r"Paused .+ by Olivia, until .*2099.*: Stocktaking", history)
+    assert "Stocktaking" not in operator.get(f"/schedules/{other.id}/revisions").text
 
 
 @pytest.mark.parametrize(
