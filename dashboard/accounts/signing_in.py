@@ -37,6 +37,9 @@ PER_ADDRESS = "20 per minute; 200 per hour"
 PER_ACCOUNT = "5 per minute; 30 per hour"
 """Wrong passwords, per sending address and per account: too few to guess with, enough for people who mistype."""
 
+FORMER_MEMBER = "Former member"
+"""What pages and jobs call a person who did something and has left since."""
+
 MAX_EMAIL_LENGTH = 254
 KNOWN_BROWSER_FOR = timedelta(days=365)
 MAX_KNOWN_ACCOUNTS = 5
@@ -125,7 +128,7 @@ def user_for(actor: Actor) -> SignedInUser | Nobody:
             sa.select(User).join(Membership, Membership.user_id == User.id).where(User.id == actor.id)
         )
     if user is None or user.disabled_at:
-        return Nobody(name="Former member")
+        return Nobody(name=FORMER_MEMBER)
     return SignedInUser.of(user)
 
 

@@ -16,6 +16,7 @@ from flask import url_for
 from sqlalchemy.orm import aliased
 
 from dashboard.accounts.models import User
+from dashboard.accounts.signing_in import FORMER_MEMBER
 from dashboard.audit.models import AuditEntry
 from dashboard.core.clock import utc_now
 from dashboard.core.orm import db
@@ -349,7 +350,7 @@ def difference(schedule: Schedule, rule: Recurrence) -> Difference:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Revision:
-    """One save: who, when, and what it changed; the first one changed nothing."""
+    """One save: who (nobody: the command line), when, and what it changed; the first one changed nothing."""
 
     rev: int
     at: datetime
@@ -370,7 +371,7 @@ class Turn:
 
 def schedule_history(schedule: Schedule) -> list[Revision | Turn]:
     """Return the saves of a schedule and its last turns, newest first."""
-    return sorted([*_saves(schedule), *_turns(schedule)], key=attrgetter("at"), reverse=True)
+    return sorted([*saves(schedule), *_turns(schedule)], key=attrgetter("at"), reverse=True)
 
 
 def _turns(schedule: Schedule) -> list[Turn]:
@@ -389,19 +390,21 @@ def _turns(schedule: Schedule) -> list[Turn]:
     ]
 
 
-def _saves(schedule: Schedule) -> list[Revision]:
+def saves(schedule: Schedule) -> list[Revision]:
+    """Return the saves of a schedule, newest first."""
     query = sa.select(ScheduleRevision).where(ScheduleRevision.schedule_id == schedule.id)
     rows = db.session.scalars(query.order_by(ScheduleRevision.rev)).all()
     names = _names({row.actor_id for row in rows if row.actor_id})
-    return [
+    revisions = [
         Revision(
             rev=row.rev,
             at=row.created_at,
-            by=names.get(row.actor_id, "") if row.actor_id else "",
+            by=names.get(row.actor_id, FORMER_MEMBER) if row.actor_id else "",
             changes=changes(before.fields, row.fields) if before else (),
         )
         for before, row in zip([None, *rows], rows, strict=False)
     ]
+    return revisions[::-1]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

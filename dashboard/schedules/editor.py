@@ -28,7 +28,7 @@ from dashboard.jobs.registry import JobType, UnknownJobType, all_job_types, job_
 from dashboard.runs.models import Run
 from dashboard.schedules import actions, calendars, forms
 from dashboard.schedules.actions import Conflict, ScheduleDraft
-from dashboard.schedules.board import Difference, difference, schedule_history
+from dashboard.schedules.board import Difference, difference, saves
 from dashboard.schedules.forms import DELAY, ScheduleForm
 from dashboard.schedules.models import Schedule
 from dashboard.schedules.previews import Preview, Trouble, Wanted, find_trouble, foresee, longest_run
@@ -196,7 +196,7 @@ def _editor(
         labelled=[*asked, *POLICY_FIELDS],
         whens=[choice for choice in forms.WHEN_CHOICES if schedule is None or choice[0] not in AT_ONCE],
         conflict=conflict,
-        theirs=next(iter(schedule_history(schedule)), None) if schedule and conflict else None,
+        theirs=next(iter(saves(schedule)), None) if schedule and conflict else None,
         outlook=outlook or _outlook(form, schedule),
         choices=forms,
         calendars=[(each.id, each.name) for each in calendars.all_calendars()],

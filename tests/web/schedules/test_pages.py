@@ -257,6 +257,7 @@ def test_a_conflict_shows_what_saving_would_change(app: Dashboard, operator: Bro
     operator.post("/schedules", data=echo_form())
     (schedule,) = all_of(app, Schedule)
     operator.post(f"/schedules/{schedule.id}", data=echo_form(rev=schedule.rev, name="Theirs"))
+    operator.post(f"/schedules/{schedule.id}/pauses")
     stale = operator.post(f"/schedules/{schedule.id}", data=echo_form(rev=schedule.rev, name="Mine"))
     assert stale.status_code == 409
     assert "Theirs" in stale.text
