@@ -21,6 +21,7 @@ from scripts.embedded import HOST, free_port
 Step = Literal["MAIL", "RCPT", "DATA", "CONTENT"]
 Break = Literal["MAIL", "RCPT", "DATA", "AFTER_354", "AFTER_CONTENT"]
 POLL_SECONDS = 0.01
+READY_SECONDS = 60.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,7 +109,9 @@ class _Controller(Controller):
     ) -> None:
         tls = None if starttls else certificate
         handler = _Handler(server, sign_in=bool(password))
-        super().__init__(handler, hostname=HOST, port=server.port, ssl_context=tls, server_hostname=HOST)
+        super().__init__(
+            handler, hostname=HOST, port=server.port, ssl_context=tls, server_hostname=HOST, ready_timeout=READY_SECONDS
+        )
         self.script = server
         self.password = password
         self.certificate = certificate if starttls else None

@@ -12,7 +12,7 @@ from dashboard.runs.dispatcher import ADMISSION_LOCK
 from tests.chaos.site import Site
 from tests.processes import wait_until
 
-LONGEST_PAUSE_MS = 60_000
+LONGEST_PAUSE_MS = 120_000
 
 
 def _waits(connection: psycopg.Connection, query: str) -> bool:
@@ -28,7 +28,7 @@ def before_a_plan_is_committed(site: Site) -> Iterator[None]:
     with psycopg.connect(site.postgres.url("admin")) as lock, psycopg.connect(site.postgres.url("admin")) as look:
         look.autocommit = True
         lock.execute("LOCK TABLE schedule IN SHARE MODE")
-        wait_until(lambda: _waits(look, "%SET next_at = reached.next_at%"), 20.0)
+        wait_until(lambda: _waits(look, "%SET next_at = reached.next_at%"))
         yield
 
 
@@ -38,7 +38,7 @@ def before_runs_are_admitted(site: Site) -> Iterator[None]:
     with psycopg.connect(site.postgres.url("admin")) as lock, psycopg.connect(site.postgres.url("admin")) as look:
         look.autocommit = True
         lock.execute("SELECT pg_advisory_xact_lock(%s)", [ADMISSION_LOCK])
-        wait_until(lambda: _waits(look, "%pg_advisory_xact_lock%"), 20.0)
+        wait_until(lambda: _waits(look, "%pg_advisory_xact_lock%"))
         yield
 
 
@@ -48,7 +48,7 @@ def before_messages_are_published(site: Site) -> Iterator[None]:
     with psycopg.connect(site.postgres.url("admin"), autocommit=True) as look, _paused_writes(site):
         (began,) = look.execute("SELECT clock_timestamp()").fetchone() or (None,)
         admitted = "SELECT FROM run_event WHERE state = 'admitted' AND at > %s LIMIT 1"
-        wait_until(lambda: look.execute(admitted, [began]).fetchone() is not None, 20.0)
+        wait_until(lambda: look.execute(admitted, [began]).fetchone() is not None)
         yield
 
 

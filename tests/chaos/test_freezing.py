@@ -71,8 +71,7 @@ def test_runs_survive_a_database_that_is_frozen_for_longer_than_a_lease(site: Si
     every = [*begun, *waiting, *enqueue_runs(site.app, tenant, **job("sleep_once"))]
     wait_until(
         lambda: set(states_of(site.app, every)) == {"succeeded"},
-        30.0,
-        lambda: f"{states_of(site.app, every)}\n{beat.output()}\n{worker.output()}",
+        explain=lambda: f"{states_of(site.app, every)}\n{beat.output()}\n{worker.output()}",
     )
     assert {(effects_of(site.app, run_id), starts_of(site.app, run_id)) for run_id in every} == {(1, 1)}
     assert (load_of(site.app, tenant).ready, load_of(site.app, tenant).running) == (0, 0)

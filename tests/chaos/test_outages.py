@@ -13,7 +13,7 @@ from dashboard.core.sending import SendingCelery
 from dashboard.core.tenancy import Binding, Tenant, bound
 from tests.chaos.site import Site
 from tests.factories.ledger import enqueue_runs, load_of, run_of, states_of, timeline_of
-from tests.processes import RunningProcess, wait_until
+from tests.processes import DEADLINE_SECONDS, RunningProcess, wait_until
 from tests.worker.conftest import closing
 from tests.worker.ledger_probes import AGAIN, effects_of, job, starts_of, until, until_started
 
@@ -23,11 +23,10 @@ ENDS_WITHIN_SECONDS = 30
 pytestmark = pytest.mark.xdist_group("chaos")
 
 
-def until_all_succeeded(site: Site, runs: list[UUID], *processes: RunningProcess, deadline: float = 30.0) -> None:
+def until_all_succeeded(site: Site, runs: list[UUID], *processes: RunningProcess) -> None:
     wait_until(
         lambda: set(states_of(site.app, runs)) == {"succeeded"},
-        deadline,
-        lambda: f"{sorted(states_of(site.app, runs))}\n" + "\n".join(process.output() for process in processes),
+        explain=lambda: f"{sorted(states_of(site.app, runs))}\n" + "\n".join(process.output() for process in processes),
     )
 
 
@@ -69,11 +68,11 @@ def test_a_task_whose_tenant_cannot_be_looked_up_fails_and_the_worker_goes_on(si
     with closing(celery), bound(Binding.of(tenant)):
         site.postgres.stop()
         failed = celery.send_task("probe.report", ignore_result=False)
-        wait_until(failed.ready, 40.0, worker.output)
+        wait_until(failed.ready, explain=worker.output)
         site.postgres.start()
         assert failed.state == "FAILURE", worker.output()
         assert "OperationalError" in repr(failed.result)
-        seen = celery.send_task("probe.report", ignore_result=False).get(timeout=20)
+        seen = celery.send_task("probe.report", ignore_result=False).get(timeout=DEADLINE_SECONDS)
     assert seen["tenant"] == tenant.slug
 
 
@@ -125,7 +124,7 @@ def test_processes_that_start_before_their_servers_wait_and_say_so(site: Site) -
     beat.wait_for("database_is_away")
     site.valkey.start()
     site.postgres.start()
-    until_all_succeeded(site, [run_id], beat, worker, deadline=40)
+    until_all_succeeded(site, [run_id], beat, worker)
     assert timeline_of(site.app, run_id).count("running") == 1
 
 

@@ -68,7 +68,7 @@ def until_all_has_run(site: Site, schedules: Sequence[Schedule], *processes: Run
     def explain() -> str:
         return f"{rest()} are left.\n" + "\n".join(process.output()[-5000:] for process in processes)
 
-    wait_until(lambda: rest() == 0, 60.0, explain)
+    wait_until(lambda: rest() == 0, explain=explain)
 
 
 def assert_each_second_ran_once(site: Site, schedule: Schedule) -> None:
@@ -116,7 +116,7 @@ def test_planning_goes_on_while_the_broker_is_away_and_all_of_it_runs_when_it_is
     schedules = make_secondly(site, site.tenant("acme"))
     site.valkey.kill()
     beat.wait_for("broker_is_away")
-    wait_until(lambda: all(planned_runs(site, schedule) > 10 for schedule in schedules), 40.0, beat.output)
+    wait_until(lambda: all(planned_runs(site, schedule) > 10 for schedule in schedules), explain=beat.output)
     site.valkey.start()
     stop_firing(site, schedules)
     until_all_has_run(site, schedules, worker, beat)
@@ -141,7 +141,7 @@ def test_a_beat_whose_clock_jumps_a_day_neither_hangs_nor_doubles(site: Site) ->
         for hours in (24, -24, 36):
             clock.set(start + timedelta(hours=hours))
             fresh = make_schedule(site.app, tenant, due_for=SECOND, every_seconds=86_400 * 9, **fields)
-            wait_until(partial(planned_runs, site, fresh), 20.0, beat.output)
+            wait_until(partial(planned_runs, site, fresh), explain=beat.output)
         decided = occurrences_of(site, hourly)
     assert sum(row.count for row in decided) == 36
     assert len({row.nominal for row in decided}) == len(decided)

@@ -27,11 +27,11 @@ def frozen(site: Site, *plugins: str) -> Report:
     with witness() as port:
         storm.fleet.start()
         runs = storm.enqueue(80, port)
-        wait_until(lambda: what_was_seen(port).effects, 20.0, storm.said)
+        wait_until(lambda: what_was_seen(port).effects, explain=storm.said)
         with held(storm.fleet.workers):
             begun = storm.holding(runs)
             assert begun
-            wait_until(lambda: not begun & storm.holding(runs), 60.0, storm.said)
+            wait_until(lambda: not begun & storm.holding(runs), explain=storm.said)
         return storm.report(runs, 1, port, patience=20.0)
 
 

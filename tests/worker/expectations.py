@@ -11,7 +11,7 @@ from dashboard.core.tenancy import Tenant
 from tests.worker import tasks_for_tests as probe
 
 PLUGIN = "tests.worker.tasks_for_tests"
-SECONDS = 20
+SECONDS = 60
 
 Notes = Callable[..., list[dict[str, Any]]]
 

@@ -26,14 +26,14 @@ AGAIN = {"idempotent": True, "max_attempts": 3}
 """The fields that the job type `test.sleep_again` gives its runs."""
 
 
-def until(app: Dashboard, run_id: UUID, state: str, *processes: RunningProcess, deadline: float = 20.0) -> Run:
+def until(app: Dashboard, run_id: UUID, state: str, *processes: RunningProcess) -> Run:
     """Return the run once it is in `state`; what the processes said explains why it never was."""
 
     def explain() -> str:
         said = "\n".join(process.output() for process in processes)
         return f"{run_of(app, run_id).state} {timeline_of(app, run_id)}, not {state}:\n{said}"
 
-    wait_until(lambda: run_of(app, run_id).state == state, deadline, explain)
+    wait_until(lambda: run_of(app, run_id).state == state, explain=explain)
     return run_of(app, run_id)
 
 
@@ -41,8 +41,7 @@ def until_started(app: Dashboard, run_id: UUID, *processes: RunningProcess) -> N
     """Wait until the job itself has said that it is at work."""
     wait_until(
         lambda: any(line.startswith(STARTED) for line in log_of(app, run_id)),
-        20.0,
-        lambda: "\n".join(process.output() for process in processes),
+        explain=lambda: "\n".join(process.output() for process in processes),
     )
 
 
@@ -69,4 +68,4 @@ def until_ready(app: Dashboard, workers: int = 1) -> None:
             query = sa.select(sa.func.count()).where(Process.kind == "worker", Process.stopped_at.is_(None))
             return session.scalar(query) or 0
 
-    wait_until(lambda: living() >= workers, 20.0)
+    wait_until(lambda: living() >= workers)

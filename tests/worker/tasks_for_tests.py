@@ -187,7 +187,7 @@ def threads() -> dict[str, Any]:
 
     def look(_number: int) -> Seen:
         sessions.add(id(db.session()))
-        lock.wait(10)  # both are at work at once
+        lock.wait(60)  # both are at work at once
         return seen()
 
     def look_without() -> str:

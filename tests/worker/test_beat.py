@@ -46,7 +46,7 @@ def planned_by_older_rules(app: Dashboard, acme: Tenant) -> Schedule:
 def test_a_beat_that_starts_follows_new_rules_of_time_zones(
     app: Dashboard, planned_by_older_rules: Schedule, beat: RunningProcess
 ) -> None:
-    wait_until(lambda: stored(app, planned_by_older_rules).tz_version == rules_version(), 20.0, beat.output)
+    wait_until(lambda: stored(app, planned_by_older_rules).tz_version == rules_version(), explain=beat.output)
     followed = stored(app, planned_by_older_rules).next_at
     assert followed is not None
     assert (followed.hour, followed.minute) == (9, 0)
@@ -58,7 +58,7 @@ def test_a_beat_tells_how_long_it_looks_and_how_right_its_clock_is(app: Dashboar
             told = sa.select(Process).where(Process.kind == "beat", Process.pid == beat.pid, Process.tick_ms > 0)
             return session.scalars(told).one_or_none()
 
-    told = wait_until(row, 20.0, beat.output)
+    told = wait_until(row, explain=beat.output)
     assert told is not None
     assert told.tzdata == tzdata_version()
     assert told.skew_ms is not None
@@ -75,4 +75,4 @@ def test_what_a_beat_cannot_plan_is_said_and_planned_when_it_can(
             process.wait_for("schedules_overdue")
             assert runs(app) == []
             session.rollback()
-            wait_until(lambda: runs(app), 20.0, process.output)
+            wait_until(lambda: runs(app), explain=process.output)

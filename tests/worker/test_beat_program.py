@@ -36,9 +36,9 @@ def test_a_beat_that_is_asked_to_stop_says_farewell_and_fails_nothing(
 ) -> None:
     make_schedule(app, acme, due_for=timedelta(), every_seconds=1, job_type="test.empty", params={})
     with beat_process(environment, plugins=[PLUGIN]) as beat:
-        wait_until(lambda: runs(app), 20.0, beat.output)
+        wait_until(lambda: runs(app), explain=beat.output)
         beat.signal(farewell)
-        wait_until(lambda: not beat.is_running, 20.0, beat.output)
+        wait_until(lambda: not beat.is_running, explain=beat.output)
         assert beat.popen.returncode == 0
         assert "beat_has_stopped" in beat.output()
         assert "Traceback" not in beat.output()
@@ -50,7 +50,7 @@ def test_a_beat_that_is_told_twice_still_says_farewell(app: Dashboard, environme
     with beat_process(environment) as beat:
         beat.signal(signal.SIGTERM)
         beat.signal(signal.SIGTERM)
-        wait_until(lambda: not beat.is_running, 20.0, beat.output)
+        wait_until(lambda: not beat.is_running, explain=beat.output)
         assert beat.popen.returncode == 0
         assert stopped(app, beat.pid)
 
@@ -61,7 +61,7 @@ def test_by_either_name_it_plans_and_follows_plugins(
 ) -> None:
     make_schedule(app, acme, due_for=timedelta(), job_type="test.empty", params={})
     with running(NAMES[name], {**environment, "PLUGINS": PLUGIN}) as beat:
-        wait_until(lambda: runs(app), 40.0, beat.output)
+        wait_until(lambda: runs(app), explain=beat.output)
 
 
 def test_a_beat_without_settings_says_what_is_missing(environment: dict[str, str]) -> None:
@@ -79,7 +79,7 @@ def refusal(environment: dict[str, str]) -> str:
     """Return what a beat says that does not start."""
     beat = start_process(BEAT, environment)
     try:
-        wait_until(lambda: not beat.is_running, 40.0, beat.output)
+        wait_until(lambda: not beat.is_running, explain=beat.output)
         assert beat.popen.returncode == 1
         assert "Traceback" not in beat.output()
         return beat.output()
@@ -95,7 +95,7 @@ def test_a_beat_that_starts_before_its_servers_waits_and_says_so(environment: di
         beat.wait_for("database_is_away")
         beat.wait_for("broker_is_away")
         beat.signal(signal.SIGTERM)
-        wait_until(lambda: not beat.is_running, 20.0, beat.output)
+        wait_until(lambda: not beat.is_running, explain=beat.output)
         assert beat.popen.returncode == 0
 
 

@@ -51,8 +51,7 @@ def test_beats_go_on_with_it_to_the_end_and_do_nothing_twice(
         running = [stack.enter_context(beat_process(environment)) for _ in range(beats)]
         wait_until(
             lambda: bulk_of(app, bulk_id).finished_at is not None,
-            30.0,
-            lambda: "\n".join(process.output() for process in running),
+            explain=lambda: "\n".join(process.output() for process in running),
         )
     assert bulk_of(app, bulk_id).done == COUNT
     with app.app_context(), system_scope("test") as session:

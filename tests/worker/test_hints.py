@@ -40,7 +40,7 @@ def take(connection: PatientConnection, tasks: list[str]) -> list[Any]:
     consumer = connection.Consumer(QUEUE, callbacks=[lambda _, message: taken.append(message)])
     consumer.consume()
     while len(taken) < len(tasks):
-        connection.drain_events(timeout=10)
+        connection.drain_events(timeout=60)
     return taken
 
 

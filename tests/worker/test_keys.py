@@ -51,5 +51,5 @@ def test_a_key_that_a_dead_worker_held_is_free_after_a_lease(
             first.kill_group()
         (waiting,) = enqueue_runs(app, acme, **job("sleep_once"), **KEY)
         with worker_process(environment, plugins=[PLUGIN], concurrency=1) as second:
-            until(app, waiting, "succeeded", beat, second, deadline=40.0)
+            until(app, waiting, "succeeded", beat, second)
     assert run_of(app, holder).state == "interrupted"

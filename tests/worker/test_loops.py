@@ -21,7 +21,7 @@ from worker.listening import Listener
 from worker.loops import LONGEST_PAUSE_SECONDS, Loop
 from worker.presence import Presence
 
-DEADLINE = 10.0
+DEADLINE = 60.0
 
 
 class Steps:

@@ -13,7 +13,7 @@ from dashboard.runs import actions
 from tests.factories import make_tenant
 from tests.factories.ledger import enqueue_runs
 from tests.factories.mailings import acting, deliveries_of, mail_params, states_of_mails
-from tests.processes import RunningProcess, beat_process, worker_process
+from tests.processes import DEADLINE_SECONDS, RunningProcess, beat_process, worker_process
 from tests.smtp import MailServerForTests, mail_server
 from tests.worker.ledger_probes import log_of, until, until_ready
 
@@ -63,13 +63,13 @@ def test_a_worker_killed_between_two_recipients_is_followed_by_one_that_mails_on
     server.held = {PETER}
     (run_id,) = enqueue_runs(app, sending, **MAIL, params=mail_params(*ALL))
     with worker_process(environment, concurrency=1) as first:
-        assert server.waiting.wait(30), first.output()
+        assert server.waiting.wait(DEADLINE_SECONDS), first.output()
         first.kill_group()
     assert states_of_mails(app, run_id) == {OLIVIA: "sent", PETER: "claimed", QUINN: "pending"}
     server.held = set()
     server.release()
     with worker_process(environment, concurrency=1) as second:
-        run = until(app, run_id, "succeeded", beat, second, deadline=40.0)
+        run = until(app, run_id, "succeeded", beat, second)
     assert run.result == {"recipients": 3, "sent": 3}
     assert run.attempt == 2
     assert sorted(server.recipients()) == [*ALL]
@@ -83,13 +83,13 @@ def test_a_worker_killed_while_a_mail_leaves_makes_it_uncertain_and_nobody_gets_
     server.held, server.hold_at = {PETER}, "CONTENT"
     (run_id,) = enqueue_runs(app, sending, **MAIL, params=mail_params(*ALL))
     with worker_process(environment, concurrency=1) as first:
-        assert server.waiting.wait(30), first.output()
+        assert server.waiting.wait(DEADLINE_SECONDS), first.output()
         first.kill_group()
     assert states_of_mails(app, run_id) == {OLIVIA: "sent", PETER: "handing", QUINN: "pending"}
     server.held = set()
     server.release()
     with worker_process(environment, concurrency=1) as second:
-        run = until(app, run_id, "succeeded", beat, second, deadline=40.0)
+        run = until(app, run_id, "succeeded", beat, second)
     assert run.result == {"recipients": 3, "sent": 2, "uncertain": 1}
     assert sorted(server.recipients()) == [*ALL]
 
@@ -102,7 +102,7 @@ def test_a_mailing_that_is_cancelled_mails_nobody_more(
         until_ready(app)
         server.held = {addresses[3]}
         (run_id,) = enqueue_runs(app, sending, **MAIL, params=mail_params(*addresses))
-        assert server.waiting.wait(30), worker.output()
+        assert server.waiting.wait(DEADLINE_SECONDS), worker.output()
         with acting(app, sending):
             actions.cancel(run_id)
         server.release()

@@ -38,10 +38,10 @@ def test_a_run_that_kills_its_worker_each_time_is_dead_after_its_attempts_and_th
     with kept_worker(environment) as worker:
         until_ready(app)
         (poison,) = enqueue_runs(app, acme, **job("kill_worker"), idempotent=True, max_attempts=2)
-        run = until(app, poison, "dead", worker, beat, deadline=60)
+        run = until(app, poison, "dead", worker, beat)
         assert (run.reason, timeline_of(app, poison).count("running")) == ("worker_died", 2)
         (innocent,) = enqueue_runs(app, globex, **job("sleep_once"))
-        until(app, innocent, "succeeded", worker, beat, deadline=40)
+        until(app, innocent, "succeeded", worker, beat)
         assert worker.output().count("is started again") == 2
         assert load_of(app, acme).running == 0
 
@@ -52,7 +52,7 @@ def test_a_run_that_kills_its_worker_and_may_not_run_twice_waits_for_a_person(
     with kept_worker(environment) as worker:
         until_ready(app)
         (poison,) = enqueue_runs(app, acme, **job("kill_worker"))
-        assert until(app, poison, "interrupted", worker, beat, deadline=40).attempt == 1
+        assert until(app, poison, "interrupted", worker, beat).attempt == 1
 
 
 def test_a_process_that_grew_over_its_limit_ends_its_run_and_is_replaced(

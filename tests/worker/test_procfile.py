@@ -48,8 +48,8 @@ def fleet(app: Dashboard, procfile: Path, environment: Mapping[str, str]) -> Ite
     honcho = [sys.executable, "-m", "honcho", "-f", str(procfile), "-d", str(ROOT), "-e", "/dev/null"]
     with running([*honcho, "start", "-c", "worker=2,beat=2"], environment) as process:
         try:
-            process.wait_for("celery@", 60.0)
-            wait_until(lambda: process.output().count(" ready.") >= 2, 60.0, process.output)
+            process.wait_for("celery@")
+            wait_until(lambda: process.output().count(" ready.") >= 2, explain=process.output)
             until_ready(app, workers=2)
             yield process
         finally:
@@ -67,7 +67,7 @@ def everything_under(process: RunningProcess) -> list[Any]:
 def as_honcho_stops(process: RunningProcess) -> None:
     """Ctrl-C or SIGTERM to honcho, which passes it on and kills after five seconds."""
     process.signal(signal.SIGTERM)
-    wait_until(lambda: not process.is_running, 20.0, process.output)
+    wait_until(lambda: not process.is_running, explain=process.output)
 
 
 def as_heroku_stops(process: RunningProcess) -> None:
@@ -80,7 +80,7 @@ def as_heroku_stops(process: RunningProcess) -> None:
     for member in members:
         if member.is_running():
             member.kill()
-    wait_until(lambda: not process.is_running, 20.0, process.output)
+    wait_until(lambda: not process.is_running, explain=process.output)
 
 
 @pytest.mark.parametrize("stop", [as_honcho_stops, as_heroku_stops], ids=["honcho", "Heroku"])
@@ -95,11 +95,11 @@ def test_a_restart_in_the_middle_of_the_work_loses_nothing_and_fails_nothing(
         (long,) = enqueue_runs(app, acme, **job("sleep_again", seconds=8), **AGAIN)
         until_started(app, long, first)
         short = enqueue_runs(app, acme, 30, **job("sleep_once", seconds=0.3))
-        wait_until(lambda: "succeeded" in states_of(app, short), 20.0, first.output)
+        wait_until(lambda: "succeeded" in states_of(app, short), explain=first.output)
         stop(first)
     with fleet(app, procfile, settings_of_fleet) as second:
         wanted = [long, *short]
-        wait_until(lambda: set(states_of(app, wanted)) == {"succeeded"}, 40.0, lambda: explain(app, wanted, second))
+        wait_until(lambda: set(states_of(app, wanted)) == {"succeeded"}, explain=lambda: explain(app, wanted, second))
         assert {effects_of(app, run_id) for run_id in wanted} == {1}
         assert {starts_of(app, run_id) for run_id in short} == {1}
         assert starts_of(app, long) == 2
@@ -115,7 +115,7 @@ def test_with_two_beats_and_two_workers_each_instant_of_a_schedule_runs_once(
 ) -> None:
     with fleet(app, procfile, settings_of_fleet) as process:
         make_schedule(app, acme, due_for=timedelta(), every_seconds=1, job_type="test.quiet", overlap="allow")
-        wait_until(lambda: sum(run.state == "succeeded" for run in runs(app)) >= 5, 30.0, process.output)
+        wait_until(lambda: sum(run.state == "succeeded" for run in runs(app)) >= 5, explain=process.output)
         fired = [run.occurrence_id for run in runs(app)]
         assert len(fired) == len(set(fired))
         assert None not in fired

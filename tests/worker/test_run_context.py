@@ -134,7 +134,7 @@ def test_children_start_once_their_parent_has_succeeded_and_are_shown_beside_it(
     assert parent.finished_at is not None
     children = children_of(app, run_id)
     assert parent.result == {"children": [str(child) for child in children]}
-    wait_until(lambda: states_of(app, children) == ["succeeded"] * 3, 20.0, fleet[1].output)
+    wait_until(lambda: states_of(app, children) == ["succeeded"] * 3, explain=fleet[1].output)
     with app.app_context(), system_scope("test") as session:
         earliest = session.scalar(sa.select(sa.func.min(Run.started_at)).where(Run.id.in_(children)))
     assert earliest is not None
@@ -171,7 +171,7 @@ def test_a_planned_run_knows_for_which_instant_it_was_planned(
         with app.app_context(), system_scope("test") as session:
             return session.scalars(sa.select(Run).where(Run.state == "succeeded").limit(1)).one_or_none()
 
-    wait_until(lambda: first() is not None, 20.0, fleet[0].output)
+    wait_until(lambda: first() is not None, explain=fleet[0].output)
     run = first()
     assert run is not None
     with app.app_context(), system_scope("test") as session:

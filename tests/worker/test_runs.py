@@ -65,7 +65,7 @@ def test_many_runs_each_succeed_once(
     app: Dashboard, acme: Tenant, globex: Tenant, fleet: tuple[RunningProcess, RunningProcess]
 ) -> None:
     runs = enqueue_runs(app, acme, 40, **job("sleep_once")) + enqueue_runs(app, globex, 40, **job("sleep_once"))
-    wait_until(lambda: set(states_of(app, runs)) == {"succeeded"}, 30.0, fleet[1].output)
+    wait_until(lambda: set(states_of(app, runs)) == {"succeeded"}, explain=fleet[1].output)
     assert {effects_of(app, run) for run in runs} == {1}
     assert [(load_of(app, tenant).ready, load_of(app, tenant).running) for tenant in (acme, globex)] == [(0, 0)] * 2
 
@@ -156,7 +156,7 @@ def test_a_run_that_takes_too_long_times_out_and_can_be_run_again(app: Dashboard
 
 def test_a_run_that_ignores_its_time_limit_is_killed(app: Dashboard, acme: Tenant) -> None:
     (run_id,) = enqueue_runs(app, acme, **job("deaf", seconds=60, stubborn=True), timeout_seconds=1)
-    assert "killed" in until(app, run_id, "timed_out", deadline=25).error_message
+    assert "killed" in until(app, run_id, "timed_out").error_message
     assert effects_of(app, run_id) == 0
 
 
@@ -190,7 +190,7 @@ def test_a_run_for_later_starts_when_its_time_has_come(app: Dashboard, acme: Ten
 
 def test_runs_with_one_concurrency_key_follow_one_another(app: Dashboard, acme: Tenant) -> None:
     runs = enqueue_runs(app, acme, 3, **job("sleep_once", seconds=0.3), concurrency_key="report")
-    wait_until(lambda: set(states_of(app, runs)) == {"succeeded"}, 20.0)
+    wait_until(lambda: set(states_of(app, runs)) == {"succeeded"})
     ended = None
     for run in sorted((run_of(app, run_id) for run_id in runs), key=lambda run: str(run.started_at)):
         assert run.started_at is not None
@@ -207,7 +207,7 @@ def test_the_attempt_that_a_lost_message_did_not_begin_costs_nothing(app: Dashbo
             sa.text("UPDATE run SET state = 'admitted', fence = fence + 1, attempt = 0, lease_until = now()")
         )
         session.execute(sa.text("UPDATE tenant_load SET running = running + 1"))
-    wait_until(lambda: effects_of(app, run_id) == 2, 20.0)
+    wait_until(lambda: effects_of(app, run_id) == 2)
     assert until(app, run_id, "succeeded").attempt == 1
 
 

@@ -79,7 +79,7 @@ def test_a_worker_that_is_asked_to_stop_finishes_what_it_can_and_hands_back_the_
             os.killpg(worker.pid, signal.SIGTERM)
         else:
             worker.signal(signal.SIGTERM)
-        wait_until(lambda: not worker.is_running, 15.0, worker.output)
+        wait_until(lambda: not worker.is_running, explain=worker.output)
         assert states_of(app, [short, again, once]) == ["succeeded", "ready", "interrupted"], worker.output()
         assert run_of(app, again).attempt == 0
         assert load_of(app, acme).running == 0
@@ -89,13 +89,13 @@ def test_a_worker_that_is_asked_to_stop_finishes_what_it_can_and_hands_back_the_
 def test_a_worker_leaves_as_soon_as_its_last_run_has_ended(
     app: Dashboard, acme: Tenant, environment: dict[str, str], beat: RunningProcess, pool: str
 ) -> None:
-    patient = {**environment, "SOFT_SHUTDOWN_SECONDS": "60"}
+    patient = {**environment, "SOFT_SHUTDOWN_SECONDS": "600"}
     with worker_process(patient, pool=pool, plugins=[PLUGIN]) as worker:
         until_ready(app)
         (run_id,) = enqueue_runs(app, acme, **job("sleep_once", seconds=2))
         until_started(app, run_id, worker, beat)
         worker.signal(signal.SIGTERM)
-        wait_until(lambda: not worker.is_running, 15.0, worker.output)
+        wait_until(lambda: not worker.is_running, explain=worker.output)
         assert states_of(app, [run_id]) == ["succeeded"]
 
 
@@ -108,9 +108,9 @@ def test_a_worker_that_is_told_twice_to_stop_still_finishes_its_run(
         (run_id,) = enqueue_runs(app, acme, **job("sleep_once", seconds=1.5))
         until_started(app, run_id, worker, beat)
         worker.signal(signal.SIGTERM)
-        wait_until(lambda: "worker_stops" in worker.output(), 10.0, worker.output)
+        wait_until(lambda: "worker_stops" in worker.output(), explain=worker.output)
         worker.signal(signal.SIGTERM)
-        wait_until(lambda: not worker.is_running, 15.0, worker.output)
+        wait_until(lambda: not worker.is_running, explain=worker.output)
         assert states_of(app, [run_id]) == ["succeeded"], worker.output()
 
 
@@ -124,7 +124,7 @@ def test_another_pools_worker_hands_back_a_job_that_listens(
         until_started(app, again, worker, beat)
         worker.signal(signal.SIGTERM)
         until(app, again, "ready", worker, beat)
-        wait_until(lambda: not worker.is_running, 15.0, worker.output)
+        wait_until(lambda: not worker.is_running, explain=worker.output)
 
 
 def test_a_suspended_tenants_runs_stop_and_go_on_when_it_may_work_again(
@@ -181,6 +181,6 @@ def test_two_beats_start_no_run_twice(
             for tenant in (acme, globex)
             for run_id in enqueue_runs(app, tenant, 30, **job("sleep_once", seconds=0.05))
         ]
-        wait_until(lambda: set(states_of(app, runs)) == {"succeeded"}, 40.0, lambda: worker.output() + other.output())
+        wait_until(lambda: set(states_of(app, runs)) == {"succeeded"}, explain=lambda: worker.output() + other.output())
         assert {timeline_of(app, run_id).count("admitted") for run_id in runs} == {1}
         assert {effects_of(app, run_id) for run_id in runs} == {1}

@@ -74,7 +74,7 @@ def test_the_job_type_of_the_tutorial_runs_for_its_tenant_and_mails_the_totals(
             run_id = start_run(db.session(), "acme.nightly_totals", params, name="Totals").id
             db.session.commit()
         run = until(app, run_id, "succeeded", beat, worker)
-        wait_until(lambda: server.mails, 20.0, worker.output)
+        wait_until(lambda: server.mails, explain=worker.output)
     assert run.result == {"totals": {"running": 1}, "page": "https://jobs.acme.test/runs"}
     assert log_of(app, run_id) == ["Acme had 1 runs."]
     assert "- running: 1" in server.mails[0].part("plain")
