@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -34,6 +35,12 @@ def stranger(settings: Settings) -> Iterator[Celery]:
     with closing(Celery("stranger", set_as_current=False)) as celery:
         celery.config_from_object(celery_config(settings))
         yield celery
+
+
+@pytest.fixture
+def gate(tmp_path: Path) -> Path:
+    """The file that a job waits for which is told so; `gate.touch()` lets it go on."""
+    return tmp_path / "gate"
 
 
 @contextmanager

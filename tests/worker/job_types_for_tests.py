@@ -7,6 +7,7 @@ import signal
 import time
 from contextlib import suppress
 from datetime import timedelta
+from pathlib import Path
 from typing import Any, Literal
 from zipfile import ZipFile
 
@@ -22,6 +23,7 @@ from dashboard.runs.models import RunLog
 
 EFFECT = "effect"
 STARTED = "started"
+NAP = timedelta(seconds=0.05)
 
 
 def leave_effect(ctx: RunContext) -> None:
@@ -42,7 +44,14 @@ class Empty(JobType):
 
 
 class SleepParams(BaseModel):
+    """For how long a job waits; `gate` is the path of a file that it also waits for, which a test makes in time."""
+
     seconds: float = 0.0
+    gate: str = ""
+
+    @property
+    def is_shut(self) -> bool:
+        return bool(self.gate) and not Path(self.gate).exists()
 
 
 class _Sleep(JobType):
@@ -53,6 +62,8 @@ class _Sleep(JobType):
     def run(self, ctx: RunContext, params: SleepParams) -> Result:
         ctx.log("info", f"{STARTED} {os.getpid()}")
         ctx.wait(timedelta(seconds=params.seconds))
+        while params.is_shut:
+            ctx.wait(NAP)
         leave_effect(ctx)
         return {"link": url_for("overview.index", _external=True)}
 
@@ -78,8 +89,7 @@ class SleepOnce(_Sleep):
 class Deaf(JobType):
     """Waits inside a transaction and does not listen; not even to the soft time limit if it is `stubborn`."""
 
-    class Params(BaseModel):
-        seconds: float
+    class Params(SleepParams):
         stubborn: bool = False
 
     key = "test.deaf"
@@ -90,9 +100,9 @@ class Deaf(JobType):
         leave_effect(ctx)
         db.session.flush()
         end = time.monotonic() + params.seconds
-        while time.monotonic() < end:
+        while time.monotonic() < end or params.is_shut:
             try:
-                time.sleep(max(0.0, end - time.monotonic()))
+                time.sleep(max(NAP.total_seconds(), end - time.monotonic()))
             except SoftTimeLimitExceeded:
                 if not params.stubborn:
                     raise
@@ -167,6 +177,8 @@ class Quiet(JobType):
     def run(self, ctx: RunContext, params: SleepParams) -> Result:
         ctx.log("info", STARTED)
         time.sleep(params.seconds)
+        while params.is_shut:
+            time.sleep(NAP.total_seconds())
         return None
 
 

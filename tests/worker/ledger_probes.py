@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
 import sqlalchemy as sa
 
 from dashboard.app import Dashboard
+from dashboard.core.clock import database_now
 from dashboard.core.orm import system_scope
 from dashboard.runs.models import Process, Run, RunLog
 from tests.factories.ledger import run_of, timeline_of
@@ -43,6 +45,18 @@ def until_started(app: Dashboard, run_id: UUID, *processes: RunningProcess) -> N
         lambda: any(line.startswith(STARTED) for line in log_of(app, run_id)),
         explain=lambda: "\n".join(process.output() for process in processes),
     )
+
+
+def until_outlasted(app: Dashboard, run_id: UUID) -> None:
+    """Wait until the lease that the run has now is over: if it runs on then, it was renewed."""
+    lease_until = run_of(app, run_id).lease_until
+    assert lease_until is not None
+
+    def now() -> datetime:
+        with app.app_context(), system_scope("test") as session:
+            return database_now(session)
+
+    wait_until(lambda: now() > lease_until)
 
 
 def log_of(app: Dashboard, run_id: UUID) -> list[str]:

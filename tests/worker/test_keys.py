@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -21,22 +22,22 @@ KEY: dict[str, Any] = {"concurrency_key": "import:Globex"}
 
 @pytest.mark.parametrize("key", ["sleep_once", "deaf"])
 def test_the_holder_of_a_released_key_can_not_finish(
-    app: Dashboard, environment: dict[str, str], acme: Tenant, key: str
+    app: Dashboard, environment: dict[str, str], acme: Tenant, gate: Path, key: str
 ) -> None:
     """A job that listens stops at its next step; a deaf one finds at its end that nothing of it may stand."""
-    seconds = 60 if key == "sleep_once" else 6
     with (
         beat_process(environment, plugins=[PLUGIN]) as beat,
         worker_process(environment, plugins=[PLUGIN], concurrency=2) as worker,
     ):
-        (holder,) = enqueue_runs(app, acme, **job(key, seconds=seconds), **KEY)
+        (holder,) = enqueue_runs(app, acme, **job(key, gate=str(gate)), **KEY)
         until_started(app, holder, beat, worker)
         (waiting,) = enqueue_runs(app, acme, **job("sleep_once"), **KEY)
         with acting(app, acme):
             actions.release_key(holder)
         until(app, waiting, "succeeded", beat, worker)
-        (last,) = enqueue_runs(app, acme, **job("sleep_once", seconds=seconds if key == "deaf" else 0))
-        until(app, last, "succeeded", beat, worker)
+        if key == "deaf":
+            gate.touch()
+        worker.wait_for("lease_lost")
     assert timeline_of(app, holder)[-1] == run_of(app, holder).state == "interrupted"
     assert (effects_of(app, holder), effects_of(app, waiting)) == (0, 1)
 

@@ -89,14 +89,16 @@ def test_a_restart_in_the_middle_of_the_work_loses_nothing_and_fails_nothing(
     acme: Tenant,
     procfile: Path,
     settings_of_fleet: dict[str, str],
+    gate: Path,
     stop: Callable[[RunningProcess], None],
 ) -> None:
     with fleet(app, procfile, settings_of_fleet) as first:
-        (long,) = enqueue_runs(app, acme, **job("sleep_again", seconds=8), **AGAIN)
+        (long,) = enqueue_runs(app, acme, **job("sleep_again", gate=str(gate)), **AGAIN)
         until_started(app, long, first)
         short = enqueue_runs(app, acme, 30, **job("sleep_once", seconds=0.3))
         wait_until(lambda: "succeeded" in states_of(app, short), explain=first.output)
         stop(first)
+    gate.touch()
     with fleet(app, procfile, settings_of_fleet) as second:
         wanted = [long, *short]
         wait_until(lambda: set(states_of(app, wanted)) == {"succeeded"}, explain=lambda: explain(app, wanted, second))

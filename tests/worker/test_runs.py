@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import timedelta
+from pathlib import Path
 from uuid import uuid4
 
 import pytest
@@ -26,6 +27,7 @@ from tests.worker.ledger_probes import (
     log_of,
     starts_of,
     until,
+    until_outlasted,
     until_ready,
     until_started,
 )
@@ -131,21 +133,22 @@ def test_a_running_run_that_is_cancelled_stops_at_its_next_check(app: Dashboard,
     assert load_of(app, acme).running == 0
 
 
-def test_a_waiting_run_that_is_cancelled_never_starts(app: Dashboard, acme: Tenant) -> None:
+def test_a_waiting_run_that_is_cancelled_never_starts(app: Dashboard, acme: Tenant, gate: Path) -> None:
     set_load(app, acme, max_running=1)
-    first, second = enqueue_runs(app, acme, 2, **job("sleep_once", seconds=1))
+    first, second = enqueue_runs(app, acme, 2, **job("sleep_once", gate=str(gate)))
     until_started(app, first)
     with app.app_context(), bound(Binding.of(acme)):
         assert actions.cancel(second).state == "cancelled"
         with pytest.raises(Refused, match="already ended"):
             actions.cancel(second)
+    gate.touch()
     until(app, first, "succeeded")
     assert "running" not in timeline_of(app, second)
 
 
 def test_a_run_that_takes_too_long_times_out_and_can_be_run_again(app: Dashboard, acme: Tenant) -> None:
-    (run_id,) = enqueue_runs(app, acme, **job("deaf", seconds=60), timeout_seconds=1)
-    assert "time limit of 1 seconds" in until(app, run_id, "timed_out").error_message
+    (run_id,) = enqueue_runs(app, acme, **job("deaf", seconds=60), timeout_seconds=3)
+    assert "time limit of 3 seconds" in until(app, run_id, "timed_out").error_message
     assert effects_of(app, run_id) == 0
     with app.app_context(), bound(Binding.of(acme)):
         run = actions.retry(run_id)
@@ -172,15 +175,18 @@ def test_progress_and_log_are_shown_while_the_job_goes_on(app: Dashboard, acme: 
     assert (run.progress_done, run.progress_total, run.progress_note) == (3, 3, "3 of 3")
 
 
-def test_a_run_outlasts_its_lease_and_is_started_once(app: Dashboard, acme: Tenant) -> None:
-    (run_id,) = enqueue_runs(app, acme, **job("sleep_again", seconds=6), **AGAIN)
+def test_a_run_outlasts_its_lease_and_is_started_once(app: Dashboard, acme: Tenant, gate: Path) -> None:
+    (run_id,) = enqueue_runs(app, acme, **job("sleep_again", gate=str(gate)), **AGAIN)
+    until_started(app, run_id)
+    until_outlasted(app, run_id)
+    gate.touch()
     until(app, run_id, "succeeded")
     assert (starts_of(app, run_id), effects_of(app, run_id)) == (1, 1)
 
 
 def test_a_run_for_later_starts_when_its_time_has_come(app: Dashboard, acme: Tenant) -> None:
     with app.app_context(), system_scope("test") as session:
-        start = database_now(session) + timedelta(seconds=1.5)
+        start = database_now(session) + timedelta(seconds=4)
     (run_id,) = enqueue_runs(app, acme, **job("empty"), not_before=start)
     run = until(app, run_id, "succeeded")
     assert run.started_at is not None
@@ -216,10 +222,9 @@ def test_the_fleet_says_that_it_lives(app: Dashboard, acme: Tenant) -> None:
         with app.app_context(), system_scope("test") as session:
             return {row.kind: row for row in session.scalars(sa.select(Process))}
 
-    wait_until(lambda: set(rows()) == {"worker", "beat"})
+    wait_until(lambda: set(rows()) == {"worker", "beat"} and rows()["beat"].tick_ms is not None)
     assert rows()["worker"].slots == 4
     assert set(rows()["worker"].queues) == {"default", "email", "bulk"}
-    assert rows()["beat"].tick_ms is not None
     assert rows()["beat"].skew_ms is not None
     assert rows()["beat"].tzdata
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -22,6 +23,7 @@ from tests.worker.ledger_probes import (
     job,
     starts_of,
     until,
+    until_outlasted,
     until_ready,
     until_started,
 )
@@ -29,6 +31,7 @@ from tests.worker.ledger_probes import (
 pytestmark = pytest.mark.xdist_group("runs stopping")
 
 POOLS = ("prefork", "threads", "gevent", "solo")
+PATIENT = {"SOFT_SHUTDOWN_SECONDS": "600"}
 
 
 @pytest.fixture(scope="module")
@@ -39,12 +42,15 @@ def beat(migrated_app: Dashboard, environment: dict[str, str]) -> Iterator[Runni
 
 @pytest.mark.parametrize("pool", POOLS)
 def test_every_pool_executes_renews_and_hears_of_a_cancellation(
-    app: Dashboard, acme: Tenant, environment: dict[str, str], beat: RunningProcess, pool: str
+    app: Dashboard, acme: Tenant, environment: dict[str, str], beat: RunningProcess, gate: Path, pool: str
 ) -> None:
-    short = {**environment, "LEASE_SECONDS": "2", "HEARTBEAT_SECONDS": "1"}
-    with worker_process(short, pool=pool, plugins=[PLUGIN], concurrency=1 if pool == "solo" else 3) as worker:
+    slots = 1 if pool == "solo" else 3
+    with worker_process(environment, pool=pool, plugins=[PLUGIN], concurrency=slots) as worker:
         until_ready(app)
-        (long,) = enqueue_runs(app, acme, **job("sleep_again", seconds=3.5), **AGAIN)
+        (long,) = enqueue_runs(app, acme, **job("sleep_again", gate=str(gate)), **AGAIN)
+        until_started(app, long, worker, beat)
+        until_outlasted(app, long)
+        gate.touch()
         until(app, long, "succeeded", worker, beat)
         assert (starts_of(app, long), effects_of(app, long)) == (1, 1)
         (endless,) = enqueue_runs(app, acme, **job("sleep_once", seconds=60))
@@ -66,11 +72,11 @@ def test_a_pool_without_time_limits_stops_a_job_that_listens(
 
 @pytest.mark.parametrize("to_group", [False, True], ids=["the worker", "its whole group"])
 def test_a_worker_that_is_asked_to_stop_finishes_what_it_can_and_hands_back_the_rest(
-    app: Dashboard, acme: Tenant, environment: dict[str, str], beat: RunningProcess, to_group: bool
+    app: Dashboard, acme: Tenant, environment: dict[str, str], beat: RunningProcess, gate: Path, to_group: bool
 ) -> None:
-    with worker_process(environment, plugins=[PLUGIN], concurrency=6) as worker:
+    with worker_process({**environment, "SOFT_SHUTDOWN_SECONDS": "6"}, plugins=[PLUGIN], concurrency=6) as worker:
         until_ready(app)
-        (short,) = enqueue_runs(app, acme, **job("sleep_once", seconds=1))
+        (short,) = enqueue_runs(app, acme, **job("sleep_once", gate=str(gate)))
         (again,) = enqueue_runs(app, acme, **job("sleep_again", seconds=60), **AGAIN)
         (once,) = enqueue_runs(app, acme, **job("sleep_once", seconds=60))
         for run_id in (short, again, once):
@@ -79,6 +85,8 @@ def test_a_worker_that_is_asked_to_stop_finishes_what_it_can_and_hands_back_the_
             os.killpg(worker.pid, signal.SIGTERM)
         else:
             worker.signal(signal.SIGTERM)
+        worker.wait_for("worker_stops")
+        gate.touch()
         wait_until(lambda: not worker.is_running, explain=worker.output)
         assert states_of(app, [short, again, once]) == ["succeeded", "ready", "interrupted"], worker.output()
         assert run_of(app, again).attempt == 0
@@ -87,29 +95,31 @@ def test_a_worker_that_is_asked_to_stop_finishes_what_it_can_and_hands_back_the_
 
 @pytest.mark.parametrize("pool", ["prefork", "threads", "gevent"])
 def test_a_worker_leaves_as_soon_as_its_last_run_has_ended(
-    app: Dashboard, acme: Tenant, environment: dict[str, str], beat: RunningProcess, pool: str
+    app: Dashboard, acme: Tenant, environment: dict[str, str], beat: RunningProcess, gate: Path, pool: str
 ) -> None:
-    patient = {**environment, "SOFT_SHUTDOWN_SECONDS": "600"}
-    with worker_process(patient, pool=pool, plugins=[PLUGIN]) as worker:
+    with worker_process({**environment, **PATIENT}, pool=pool, plugins=[PLUGIN]) as worker:
         until_ready(app)
-        (run_id,) = enqueue_runs(app, acme, **job("sleep_once", seconds=2))
+        (run_id,) = enqueue_runs(app, acme, **job("sleep_once", gate=str(gate)))
         until_started(app, run_id, worker, beat)
         worker.signal(signal.SIGTERM)
+        worker.wait_for("worker_stops")
+        gate.touch()
         wait_until(lambda: not worker.is_running, explain=worker.output)
         assert states_of(app, [run_id]) == ["succeeded"]
 
 
 @pytest.mark.parametrize("pool", ["prefork", "threads", "gevent"])
 def test_a_worker_that_is_told_twice_to_stop_still_finishes_its_run(
-    app: Dashboard, acme: Tenant, environment: dict[str, str], beat: RunningProcess, pool: str
+    app: Dashboard, acme: Tenant, environment: dict[str, str], beat: RunningProcess, gate: Path, pool: str
 ) -> None:
-    with worker_process(environment, pool=pool, plugins=[PLUGIN]) as worker:
+    with worker_process({**environment, **PATIENT}, pool=pool, plugins=[PLUGIN]) as worker:
         until_ready(app)
-        (run_id,) = enqueue_runs(app, acme, **job("sleep_once", seconds=1.5))
+        (run_id,) = enqueue_runs(app, acme, **job("sleep_once", gate=str(gate)))
         until_started(app, run_id, worker, beat)
         worker.signal(signal.SIGTERM)
-        wait_until(lambda: "worker_stops" in worker.output(), explain=worker.output)
+        worker.wait_for("worker_stops")
         worker.signal(signal.SIGTERM)
+        gate.touch()
         wait_until(lambda: not worker.is_running, explain=worker.output)
         assert states_of(app, [run_id]) == ["succeeded"], worker.output()
 
@@ -128,19 +138,20 @@ def test_another_pools_worker_hands_back_a_job_that_listens(
 
 
 def test_a_suspended_tenants_runs_stop_and_go_on_when_it_may_work_again(
-    app: Dashboard, acme: Tenant, globex: Tenant, environment: dict[str, str], beat: RunningProcess
+    app: Dashboard, acme: Tenant, globex: Tenant, environment: dict[str, str], beat: RunningProcess, gate: Path
 ) -> None:
     with worker_process(environment, plugins=[PLUGIN], concurrency=4) as worker:
         until_ready(app)
-        (again,) = enqueue_runs(app, acme, **job("sleep_again", seconds=8), **AGAIN)
+        (again,) = enqueue_runs(app, acme, **job("sleep_again", gate=str(gate)), **AGAIN)
         (once,) = enqueue_runs(app, acme, **job("sleep_once", seconds=60))
-        (others,) = enqueue_runs(app, globex, **job("sleep_once", seconds=5))
+        (others,) = enqueue_runs(app, globex, **job("sleep_once", gate=str(gate)))
         for run_id in (again, once, others):
             until_started(app, run_id, worker, beat)
         with app.app_context(), system_scope("test") as session:
             suspend(session, acme.id, "Unpaid since May.")
         until(app, again, "ready", worker, beat)
         until(app, once, "interrupted", worker, beat)
+        gate.touch()
         until(app, others, "succeeded", worker, beat)
         assert (run_of(app, again).state, run_of(app, again).attempt) == ("ready", 0)
         with app.app_context(), system_scope("test") as session:
@@ -149,15 +160,16 @@ def test_a_suspended_tenants_runs_stop_and_go_on_when_it_may_work_again(
 
 
 def test_a_killed_workers_runs_start_again_or_wait_for_a_person(
-    app: Dashboard, acme: Tenant, environment: dict[str, str], beat: RunningProcess
+    app: Dashboard, acme: Tenant, environment: dict[str, str], beat: RunningProcess, gate: Path
 ) -> None:
     with worker_process(environment, plugins=[PLUGIN], concurrency=4) as victim:
         until_ready(app)
-        (again,) = enqueue_runs(app, acme, **job("sleep_again", seconds=3), **AGAIN)
-        (once,) = enqueue_runs(app, acme, **job("sleep_once", seconds=3))
+        (again,) = enqueue_runs(app, acme, **job("sleep_again", gate=str(gate)), **AGAIN)
+        (once,) = enqueue_runs(app, acme, **job("sleep_once", gate=str(gate)))
         for run_id in (again, once):
             until_started(app, run_id, victim, beat)
         victim.kill_group()
+        gate.touch()
         with worker_process(environment, plugins=[PLUGIN], concurrency=4) as heir:
             assert until(app, again, "succeeded", heir, beat).attempt == 2
             until(app, once, "interrupted", heir, beat)
