@@ -7,12 +7,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from tests.chromium import MISSING, SUITE, find_chromium
 from tests.scheduling import GroupScheduling
 from tests.servers import PostgresAddress, temporary_postgres, temporary_valkey
 
 pytest_plugins = ("tests.application",)
+
+# The same examples on every machine, however slow: what fails on one fails on all.
+# Others come with: --hypothesis-profile=roam
+settings.register_profile("roam", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("same", settings.get_profile("roam"), derandomize=True)
+settings.load_profile("same")
 
 _servers = pytest.StashKey[ExitStack]()
 _address = pytest.StashKey[PostgresAddress]()

@@ -30,6 +30,7 @@ from tests.processes import DEADLINE_SECONDS
 
 QUEUES = ("default", "email", "bulk")
 KEYS = (None, None, None, "nightly", "hourly")
+UNBOTHERED = [HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
 LEASE = timedelta(minutes=10)
 """A worker counts as long as it was heard of within this, and ours say nothing more: a slow test must end before."""
 
@@ -220,7 +221,7 @@ def picked_from_the_tables(app: Dashboard, waits: list[Backlog], window: Window)
 
 @pytest.mark.usefixtures("crowds")
 @given(waits=backlogs_of(runs_with(st.none() | st.builds(lambda: str(new_id())))), window=windows)
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, deadline=None, suppress_health_check=UNBOTHERED)
 def test_the_tables_lead_to_what_the_rule_picks(
     app: Dashboard, tenants: list[Tenant], waits: list[Backlog], window: Window
 ) -> None:
@@ -231,7 +232,7 @@ def test_the_tables_lead_to_what_the_rule_picks(
 
 @pytest.mark.usefixtures("crowds")
 @given(waits=keyed, window=windows)
-@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=30, deadline=None, suppress_health_check=UNBOTHERED)
 def test_of_runs_with_one_key_the_tables_lead_to_one(
     app: Dashboard, tenants: list[Tenant], waits: list[Backlog], window: Window
 ) -> None:

@@ -60,6 +60,7 @@ RULES: tuple[dict[str, Any], ...] = (
     {"kind": "cron", "crons": ["30 2 * * *", "15 * * * *"]},
     {"kind": "cron", "crons": ["7 * * * *"], "timezone": "Asia/Tokyo"},
 )
+UNBOTHERED = [HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
 WINDOW = timedelta(hours=1)
 
 
@@ -313,7 +314,7 @@ class Died(Exception):
     """A planner was killed."""
 
 
-@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=8, deadline=None, suppress_health_check=UNBOTHERED)
 @given(seed=st.integers(0, 2**32), minutes=st.lists(st.integers(1, 4), min_size=1, max_size=4))
 def test_planners_that_die_at_any_moment_leave_no_hole_and_double_nothing(
     app: Dashboard, clock: StoppedClock, clear: Callable[[], None], seed: int, minutes: list[int]
@@ -358,7 +359,7 @@ def plan_with_deaths(app: Dashboard, seed: int) -> None:
             each.result()
 
 
-@settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=10, deadline=None, suppress_health_check=UNBOTHERED)
 @given(jumps=st.lists(st.sampled_from([-86_400, -3600, 60, 300, 3600, 86_400]), min_size=2, max_size=8))
 def test_a_clock_that_jumps_neither_stops_planning_nor_doubles_a_run(
     app: Dashboard, clock: StoppedClock, clear: Callable[[], None], jumps: list[int]
