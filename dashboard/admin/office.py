@@ -150,6 +150,7 @@ class OfficeView(Guarded, ModelView):
     create_template = edit_template = "admin/form.html"
     details_template = "admin/details.html"
     noun = "record"
+    removal = "It takes effect at once."
     related: Sequence[Any] = ()
 
     def __init__(self, model: type[Any], name: str, endpoint: str) -> None:

@@ -146,8 +146,12 @@ class Tenants(OfficeView):
 class People(OfficeView):
     """Everybody who can sign in."""
 
-    can_create = can_edit = True
+    can_create = can_edit = can_delete = True
     noun = "person"
+    removal = (
+        "It is for good: they are out of every tenant at once. What they made stays, and so does their name in the"
+        " audit trail. Disable who may come back."
+    )
     form = NewUserForm
     edit_form_class = UserForm
     column_list = ("name", "email", "is_platform_owner", "disabled_at", "created_at")
@@ -182,6 +186,9 @@ class People(OfficeView):
         if form.password.data:
             actions.set_password(session, user, form.password.data)
         return user
+
+    def remove(self, session: Session, model: User) -> User:
+        return actions.delete_user(session, model.id, by=current_user.id)
 
 
 class Memberships(OfficeView):

@@ -307,11 +307,9 @@ def _overdue(page: int) -> Sequence[Overdue]:
 
 
 def _ownerless(page: int) -> Sequence[Schedule]:
-    """Return schedules that work, and whose owner is no member any more."""
+    """Return schedules that work, and whose owner is no member any more, or gone."""
     member = sa.exists().where(Membership.user_id == Schedule.owner_id, Membership.tenant_id == Schedule.tenant_id)
-    query = sa.select(Schedule).where(
-        _ours(Schedule), Schedule.owner_id.is_not(None), Schedule.archived_at.is_(None), Schedule.problem == "", ~member
-    )
+    query = sa.select(Schedule).where(_ours(Schedule), Schedule.archived_at.is_(None), Schedule.problem == "", ~member)
     return db.session.scalars(query.order_by(Schedule.id.desc()).limit(page)).all()
 
 
