@@ -116,9 +116,10 @@ def test_data_of_another_major_version_is_refused_with_a_sentence(folder: Path) 
 
 
 def test_it_counts_the_clients_that_others_have_open(server: PostgresServer) -> None:
-    assert wait_until(lambda: server.clients() == 0, timeout_s=5)
+    # Whoever asked before may still be leaving: the server counts it until it is gone.
+    assert wait_until(lambda: server.clients() == 0, timeout_s=60)
     with psycopg.connect(server.url("app")):
-        assert server.clients() == 1
+        assert wait_until(lambda: server.clients() == 1, timeout_s=60)
 
 
 def test_valkey_answers_and_counts_its_clients(tmp_path: Path) -> None:
@@ -141,4 +142,4 @@ def test_a_server_ends_with_the_process_that_started_it(folder: Path) -> None:
     )
     assert starter.returncode == -signal.SIGKILL, starter.stderr
     pid_file = folder / "data" / "postmaster.pid"
-    assert wait_until(lambda: not pid_file.exists(), timeout_s=20)
+    assert wait_until(lambda: not pid_file.exists(), timeout_s=60)

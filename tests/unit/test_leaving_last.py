@@ -15,13 +15,16 @@ import redis
 
 from scripts.embedded import ROOT, PostgresServer, ValkeyServer, free_port, is_free, temporary_folder
 from scripts.serve import embedded_postgres, embedded_valkey
+from tests.processes import DEADLINE_SECONDS
 
 SERVES = """
 import sys
 from pathlib import Path
 from scripts.embedded import PostgresServer, ValkeyServer
+from scripts import serve as serving
 from scripts.serve import serve
-kind, folder, port, *password = sys.argv[1:]
+kind, folder, port, patience = sys.argv[1:]
+serving.PATIENCE_S = float(patience)
 if kind == "postgres":
     passwords = dict.fromkeys(("owner", "system", "app"), "known")
     serve(PostgresServer(Path(folder), port=int(port), passwords=passwords, durable=False))
@@ -38,9 +41,9 @@ def folder() -> Iterator[Path]:
 
 
 @contextmanager
-def started(kind: str, folder: Path, port: int) -> Iterator[subprocess.Popen[str]]:
-    """The process that honcho would run, once its server listens."""
-    command = [sys.executable, "-c", SERVES, kind, str(folder), str(port)]
+def started(kind: str, folder: Path, port: int, patience: float = DEADLINE_SECONDS) -> Iterator[subprocess.Popen[str]]:
+    """The process that honcho would run, once its server listens; it waits for clients for `patience` seconds."""
+    command = [sys.executable, "-c", SERVES, kind, str(folder), str(port), str(patience)]
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
         assert process.stdout
         assert "listens on" in process.stdout.readline()
@@ -57,16 +60,16 @@ def test_postgresql_stays_for_a_client_that_is_still_working(folder: Path) -> No
         with psycopg.connect(url) as another:
             assert another.execute("SELECT 1").fetchone() == (1,)
         connection.close()
-        assert process.wait(10) == 0
+        assert process.wait(DEADLINE_SECONDS) == 0
     assert is_free(port)
 
 
 def test_postgresql_leaves_in_the_end_though_a_client_stays(folder: Path) -> None:
     port = free_port()
-    with started("postgres", folder, port) as process:
+    with started("postgres", folder, port, patience=0.5) as process:
         connection = psycopg.connect(f"postgresql://stationmaster_app:known@127.0.0.1:{port}/stationmaster")
         process.send_signal(signal.SIGTERM)
-        assert process.wait(15) == 0
+        assert process.wait(DEADLINE_SECONDS) == 0
         with pytest.raises(psycopg.OperationalError):
             connection.execute("SELECT 1")
         connection.close()
@@ -75,12 +78,12 @@ def test_postgresql_leaves_in_the_end_though_a_client_stays(folder: Path) -> Non
 def test_valkey_stays_for_a_client_that_is_still_working(folder: Path) -> None:
     port = free_port()
     with started("valkey", folder, port) as process:
-        with redis.Redis(port=port, socket_timeout=2) as client:
+        with redis.Redis(port=port, socket_timeout=DEADLINE_SECONDS) as client:
             client.ping()
             process.send_signal(signal.SIGTERM)
             for number in range(200):
                 assert client.set("working", number)
-        assert process.wait(10) == 0
+        assert process.wait(DEADLINE_SECONDS) == 0
     assert is_free(port)
 
 
@@ -88,7 +91,7 @@ def test_a_server_that_dies_ends_its_process_so_that_somebody_notices(folder: Pa
     with started("valkey", folder, free_port()) as process:
         (server,) = psutil.Process(process.pid).children()
         server.kill()
-        assert process.wait(10) != 0
+        assert process.wait(DEADLINE_SECONDS) != 0
 
 
 def test_an_address_elsewhere_is_somebody_elses_server() -> None:

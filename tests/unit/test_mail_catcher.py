@@ -26,12 +26,12 @@ class RunningCatcher:
     process: subprocess.Popen[bytes]
 
     def send(self, message: EmailMessage) -> None:
-        with smtplib.SMTP(HOST, self.smtp_port, timeout=5) as connection:
+        with smtplib.SMTP(HOST, self.smtp_port, timeout=60) as connection:
             connection.login("anybody", "any password")
             connection.send_message(message)
 
     def get(self, path: str, **headers: str) -> urllib3.BaseHTTPResponse:
-        return urllib3.request("GET", self.page + path, headers=headers, timeout=5)
+        return urllib3.request("GET", self.page + path, headers=headers, timeout=60)
 
     def messages(self) -> list[dict[str, Any]]:
         listed: list[dict[str, Any]] = json.loads(self.get("/messages.json").data)
@@ -46,10 +46,10 @@ def catcher(tmp_path: Path) -> Iterator[RunningCatcher]:
         cwd=ROOT,
         env={**os.environ, "SMTP_PORT": str(smtp_port), "MAIL_PORT": str(page_port), "MAIL_FOLDER": str(tmp_path)},
     )
-    assert wait_until(lambda: not is_free(smtp_port) and not is_free(page_port), timeout_s=20)
+    assert wait_until(lambda: not is_free(smtp_port) and not is_free(page_port), timeout_s=60)
     yield RunningCatcher(smtp_port=smtp_port, page=f"http://localhost:{page_port}", folder=tmp_path, process=process)
     process.terminate()
-    process.wait(10)
+    process.wait(60)
 
 
 def make_message(subject: str = "Your report", html: str = "<p>It is <b>ready</b>.</p>") -> EmailMessage:
@@ -85,7 +85,7 @@ def test_the_newest_message_comes_first(catcher: RunningCatcher) -> None:
 def test_messages_are_files_that_outlive_the_catcher(catcher: RunningCatcher) -> None:
     catcher.send(make_message())
     catcher.process.terminate()
-    catcher.process.wait(10)
+    catcher.process.wait(60)
     (file,) = catcher.folder.glob("*.eml")
     assert b"Subject: Your report" in file.read_bytes()
 
@@ -111,7 +111,7 @@ def test_markup_in_a_subject_is_shown_as_text(catcher: RunningCatcher) -> None:
 
 def test_delete_all_forgets_every_message(catcher: RunningCatcher) -> None:
     catcher.send(make_message())
-    answer = urllib3.request("POST", catcher.page + "/deletions", redirect=False, timeout=5)
+    answer = urllib3.request("POST", catcher.page + "/deletions", redirect=False, timeout=60)
     assert (answer.status, answer.headers["Location"]) == (303, "/")
     assert catcher.messages() == []
     assert b"Nothing yet." in catcher.get("/").data
@@ -120,7 +120,7 @@ def test_delete_all_forgets_every_message(catcher: RunningCatcher) -> None:
 @pytest.mark.parametrize("headers", [{"Origin": "http://evil.example"}, {"Host": "evil.example"}])
 def test_another_site_can_neither_delete_nor_read(catcher: RunningCatcher, headers: dict[str, str]) -> None:
     catcher.send(make_message())
-    assert urllib3.request("POST", catcher.page + "/deletions", headers=headers, timeout=5).status == 403
+    assert urllib3.request("POST", catcher.page + "/deletions", headers=headers, timeout=60).status == 403
     assert catcher.get("/", Host="evil.example").status == 403
     assert len(catcher.messages()) == 1
 
@@ -131,9 +131,9 @@ def test_an_unknown_message_is_404(catcher: RunningCatcher) -> None:
 
 
 def test_it_leaves_only_after_the_last_conversation(catcher: RunningCatcher) -> None:
-    with smtplib.SMTP(HOST, catcher.smtp_port, timeout=5) as connection:
+    with smtplib.SMTP(HOST, catcher.smtp_port, timeout=60) as connection:
         connection.ehlo()
         catcher.process.terminate()
         connection.send_message(make_message("the last one"))
-    assert catcher.process.wait(10) == 0
+    assert catcher.process.wait(60) == 0
     assert len(list(catcher.folder.glob("*.eml"))) == 1

@@ -14,6 +14,14 @@ LONG = sa.text("SELECT pg_sleep(60)")
 SHORT = sa.text("SELECT pg_sleep(0.3)")
 
 
+@pytest.fixture(autouse=True)
+def a_calm_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever is told to stop has the time to hear it, and nobody knows of an earlier test's silence."""
+    monkeypatch.setattr(patience, "CANCEL_SECONDS", 30.0)
+    monkeypatch.setattr(patience, "KNOWN_SILENCE_SECONDS", 30.0)
+    monkeypatch.setattr(patience._known, "is_silent", False)
+
+
 def is_answered(engine: sa.Engine) -> bool:
     with engine.connect() as connection:
         return bool(connection.execute(sa.text("SELECT true")).scalar_one())

@@ -20,7 +20,7 @@ def test_a_connection_that_the_server_ended_is_replaced(engine: sa.Engine, postg
     before = pid(engine)
     admin = sa.create_engine(postgres.url("admin").replace("postgresql://", "postgresql+psycopg://"))
     with admin.connect() as connection:  # with a timeout it waits until the other one is gone
-        ended = connection.execute(sa.text("SELECT pg_terminate_backend(:pid, 5000)"), {"pid": before}).scalar_one()
+        ended = connection.execute(sa.text("SELECT pg_terminate_backend(:pid, 60000)"), {"pid": before}).scalar_one()
     admin.dispose()
     assert ended
     assert pid(engine) != before

@@ -29,7 +29,7 @@ except ValueError:
     logging.getLogger("worker").exception("A run failed")
 if sys.argv[1:]:
     import sentry_sdk
-    sentry_sdk.flush(10)
+    sentry_sdk.flush(60)
 else:
     print("sentry_sdk" in sys.modules)
 """
