@@ -17,38 +17,39 @@ class Lookout:
         self.url = settings.system_url.get_secret_value().replace("postgresql+psycopg://", "postgresql://", 1)
         self.one_credential = settings.one_credential
         self.prepare_threshold = None if settings.direct_database_url else 5
-        self._connection: psycopg.Connection | None = None
+        self._cursor: psycopg.Cursor | None = None
 
     def look(self) -> Glance:
         """Return what is due next. Raises psycopg.Error while the database is away."""
-        connection = self._connection or self._connect()
+        cursor = self._cursor or self._connect()
         try:
-            with connection.cursor(binary=True) as cursor:
-                if not self.one_credential:
-                    return self._ask(cursor)
-                with connection.transaction():
-                    cursor.execute("SELECT set_config('app.scope', 'system', true)")
-                    return self._ask(cursor)
+            if not self.one_credential:
+                return _ask(cursor)
+            with cursor.connection.transaction():
+                cursor.execute("SELECT set_config('app.scope', 'system', true)")
+                return _ask(cursor)
         except psycopg.Error:
             self.close()
             raise
 
     def close(self) -> None:
         """Drop the connection, whatever state it is in."""
-        connection, self._connection = self._connection, None
-        if connection is not None:
-            connection.close()
+        cursor, self._cursor = self._cursor, None
+        if cursor is not None:
+            cursor.connection.close()
 
-    def _connect(self) -> psycopg.Connection:
-        self._connection = psycopg.connect(
+    def _connect(self) -> psycopg.Cursor:
+        connection = psycopg.connect(
             self.url,
             autocommit=True,
             connect_timeout=CONNECT_TIMEOUT_SECONDS,
             prepare_threshold=self.prepare_threshold,
             application_name="stationmaster lookout",
         )
-        return self._connection
+        self._cursor = connection.cursor(binary=True)
+        return self._cursor
 
-    def _ask(self, cursor: psycopg.Cursor) -> Glance:
-        now, due_at = cursor.execute(GLANCE).fetchone() or (None, None)
-        return Glance(now=now, due_at=due_at)
+
+def _ask(cursor: psycopg.Cursor) -> Glance:
+    now, due_at = cursor.execute(GLANCE).fetchone() or (None, None)
+    return Glance(now=now, due_at=due_at)
