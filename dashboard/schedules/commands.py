@@ -13,6 +13,7 @@ from dashboard.core.orm import db
 from dashboard.core.tenancy import current_tenant
 from dashboard.schedules import actions
 from dashboard.schedules.board import last_outcomes, words_of
+from dashboard.schedules.calendars import names_of
 from dashboard.schedules.models import Schedule
 from dashboard.tenants.commands import tenant_option
 
@@ -40,7 +41,7 @@ def list_(archived: bool, tag: str, as_json: bool) -> None:
 @json_option
 def show(schedule: str, as_json: bool) -> None:
     """Show a schedule."""
-    found = _find(schedule)
+    found = find_schedule(schedule)
     record = {
         **_summary(found),
         "timezone": found.timezone or current_tenant().values["TIMEZONE"],
@@ -49,6 +50,7 @@ def show(schedule: str, as_json: bool) -> None:
         "paused_reason": found.paused_reason,
         "paused_until": found.paused_until,
         "problem": found.problem,
+        "holidays": names_of(found.holiday_calendars),
         "catchup": found.catchup,
         "overlap": found.overlap,
         "last_outcomes": last_outcomes([found.id])[found.id],
@@ -64,7 +66,7 @@ def show(schedule: str, as_json: bool) -> None:
 @json_option
 def run(schedule: str, force: bool, as_json: bool) -> None:
     """Run a schedule once more, now; its next fire stays."""
-    found = _find(schedule)
+    found = find_schedule(schedule)
     started = actions.run_now(found, force=force)
     print_done(
         f"{found.name} runs as soon as a worker is free: {started.id}",
@@ -80,7 +82,7 @@ def run(schedule: str, force: bool, as_json: bool) -> None:
 @json_option
 def pause(schedule: str, reason: str, as_json: bool) -> None:
     """Plan nothing of a schedule until somebody resumes it."""
-    found = _find(schedule)
+    found = find_schedule(schedule)
     actions.pause(found, reason=reason)
     print_done(f"{found.name} is paused.", _summary(found), as_json=as_json)
 
@@ -91,12 +93,12 @@ def pause(schedule: str, reason: str, as_json: bool) -> None:
 @json_option
 def resume(schedule: str, as_json: bool) -> None:
     """Let a paused schedule go on from now."""
-    found = _find(schedule)
+    found = find_schedule(schedule)
     actions.resume(found)
     print_done(f"{found.name} goes on.", _summary(found), as_json=as_json)
 
 
-def _find(word: str) -> Schedule:
+def find_schedule(word: str) -> Schedule:
     """Return the tenant's schedule with this id or name. Raises Refused if there is none, or more than one."""
     found = db.session.scalars(sa.select(Schedule).where(_is(word)).limit(2)).all()
     if not found:

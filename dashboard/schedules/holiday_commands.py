@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
+from uuid import UUID
 from zoneinfo import ZoneInfo
 
 import click
@@ -13,12 +15,13 @@ from dashboard.core.console import CommandGroup, Row, json_option, print_done, p
 from dashboard.core.errors import InvalidInput, Refused
 from dashboard.core.formats import plural
 from dashboard.core.tenancy import current_tenant
-from dashboard.schedules import calendars
+from dashboard.schedules import actions, calendars
 from dashboard.schedules.calendars import CalendarDraft
+from dashboard.schedules.commands import find_schedule
 from dashboard.schedules.day_lists import as_text, read_days
 from dashboard.schedules.errors import RecurrenceError
 from dashboard.schedules.holidays import OwnDays, check_place, days_off, own_days, words
-from dashboard.schedules.models import HolidayCalendar
+from dashboard.schedules.models import HolidayCalendar, Schedule
 from dashboard.tenants.commands import tenant_option
 
 UPCOMING = 10
@@ -26,8 +29,8 @@ FROM_STDIN = "-"
 
 holidays = CommandGroup(
     "holidays",
-    help="A tenant's holiday calendars. CALENDAR is an id or a name; DAYS is like 2026-12-24 or \"2026-12-28 to "
-    '2026-12-31 Shutdown", or - for a list on the standard input.',
+    help="A tenant's holiday calendars. CALENDAR and SCHEDULE are an id or a name; DAYS is like "
+    '2026-12-24 or "2026-12-28 to 2026-12-31 Shutdown", or - for a list on the standard input.',
 )
 
 
@@ -73,7 +76,9 @@ def create(name: str, days: tuple[str, ...], place: str, as_json: bool) -> None:
     except RecurrenceError as error:
         raise InvalidInput({"place": str(error)}) from error
     made = calendars.create(CalendarDraft(name=name, place=place, days=_given(days)))
-    print_done(f"{made.name} is there. Schedules name it under More in their editor.", _summary(made), as_json=as_json)
+    print_done(
+        f"{made.name} is there. Let schedules follow it: flask holidays follow --help", _summary(made), as_json=as_json
+    )
 
 
 @holidays.command()
@@ -99,6 +104,34 @@ def remove(calendar: str, days: tuple[str, ...], as_json: bool) -> None:
     stored = _stored(found)
     gone = {entry for given in _given(days) for entry in _entries_of(found, stored, given)}
     _save(found, set(stored) - gone, f"{plural(len(gone), 'entry', 'entries')} removed", as_json=as_json)
+
+
+@holidays.command()
+@click.argument("calendar")
+@click.argument("schedule")
+@tenant_option
+@json_option
+def follow(calendar: str, schedule: str, as_json: bool) -> None:
+    """Let a schedule leave out a calendar's days from now on, beside those of other calendars that it follows."""
+    found, follower = _find(calendar), find_schedule(schedule)
+    if found.id in follower.holiday_calendars:
+        raise Refused(f"{follower.name} follows {found.name} already.")
+    record = _follow(follower, [*follower.holiday_calendars, found.id])
+    print_done(f"{follower.name} leaves out the days of {found.name} from now on.", record, as_json=as_json)
+
+
+@holidays.command()
+@click.argument("calendar")
+@click.argument("schedule")
+@tenant_option
+@json_option
+def unfollow(calendar: str, schedule: str, as_json: bool) -> None:
+    """Let a schedule fire on a calendar's days again."""
+    found, follower = _find(calendar), find_schedule(schedule)
+    if found.id not in follower.holiday_calendars:
+        raise Refused(f"{follower.name} does not follow {found.name}.")
+    record = _follow(follower, [each for each in follower.holiday_calendars if each != found.id])
+    print_done(f"{follower.name} fires on the days of {found.name} again.", record, as_json=as_json)
 
 
 @holidays.command()
@@ -153,6 +186,19 @@ def _save(calendar: HolidayCalendar, days: set[OwnDays], done: str, *, as_json: 
     moved = calendars.update(calendar, draft, rev=calendar.rev)
     record = {**_summary(calendar), "schedules": moved}
     print_done(f"{calendar.name}: {done}.{_followed(moved)}", record, as_json=as_json)
+
+
+def _follow(schedule: Schedule, calendar_ids: list[UUID]) -> Row:
+    """Save the schedule as its editor does, and return what it is then."""
+    draft = replace(actions.draft_of(schedule), holiday_calendars=calendar_ids)
+    actions.update(schedule, draft, rev=schedule.rev)
+    return {
+        "id": schedule.id,
+        "name": schedule.name,
+        "holidays": calendars.names_of(schedule.holiday_calendars),
+        "next_at": schedule.next_at if schedule.paused_at is None else None,
+        "rev": schedule.rev,
+    }
 
 
 def _followed(schedules: int) -> str:

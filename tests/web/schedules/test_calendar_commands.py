@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -14,7 +15,10 @@ from dashboard.core.orm import system_scope
 from dashboard.core.tenancy import Tenant
 from dashboard.schedules.models import Blackout, HolidayCalendar, Schedule
 from tests.command_line import answer, flask
+from tests.factories import make_user
 from tests.factories.schedules import make_schedule, stored
+from tests.pages import text_of
+from tests.signing_in import sign_in
 
 DAY = timedelta(days=1)
 NOON = (datetime.now(UTC) + DAY).replace(hour=12, minute=0, second=0, microsecond=0)
@@ -24,7 +28,8 @@ ACME = ("--tenant", "acme")
 def daily(app: Dashboard, tenant: Tenant, **values: Any) -> Schedule:
     """A schedule at noon UTC of every day."""
     fields = {"name": "Noon", "kind": "cron", "crons": ["0 12 * * *"], "every_seconds": None, "timezone": "UTC"}
-    return make_schedule(app, tenant, **{**fields, "next_at": NOON, "cursor": NOON - DAY, **values})
+    planned = {"params": {"word": "hello"}, "next_at": NOON, "cursor": NOON - DAY}
+    return make_schedule(app, tenant, **{**fields, **planned, **values})
 
 
 def calendars(app: Dashboard) -> list[HolidayCalendar]:
@@ -85,6 +90,72 @@ def test_a_calendar_in_use_is_deleted_only_when_that_is_meant(app: Dashboard, ac
     assert answer(app, "holidays", "delete", "Ours", "--yes", *ACME)["schedules"] == 1
     assert calendars(app) == []
     assert stored(app, schedule).next_at == NOON
+
+
+def test_a_schedule_follows_a_calendar_and_leaves_it_as_if_saved_in_the_editor(app: Dashboard, acme: Tenant) -> None:
+    schedule = daily(app, acme)
+    answer(app, "holidays", "create", "Ours", f"{NOON:%Y-%m-%d} Moving", *ACME)
+    answer(app, "holidays", "create", "Theirs", f"{NOON + DAY:%Y-%m-%d}", *ACME)
+    followed = answer(app, "holidays", "follow", "Ours", "Noon", *ACME)
+    assert (followed["holidays"], followed["rev"]) == (["Ours"], 2)
+    assert stored(app, schedule).next_at == NOON + DAY
+    said = flask(app, "holidays", "follow", "Theirs", str(schedule.id), *ACME)
+    assert (said.exit_code, said.stdout) == (0, "Noon leaves out the days of Theirs from now on.\n")
+    assert stored(app, schedule).next_at == NOON + 2 * DAY
+    assert answer(app, "schedules", "show", "Noon", *ACME)["holidays"] == ["Ours", "Theirs"]
+    assert answer(app, "holidays", "show", "Ours", *ACME)["schedules"] == ["Noon"]
+    said = flask(app, "holidays", "unfollow", "Ours", "Noon", *ACME)
+    assert said.stdout == "Noon fires on the days of Ours again.\n"
+    assert stored(app, schedule).next_at == NOON
+
+
+def test_following_a_calendar_is_audited_and_stands_in_the_history(app: Dashboard, acme: Tenant) -> None:
+    schedule = daily(app, acme)
+    answer(app, "holidays", "create", "Ours", f"{NOON:%Y-%m-%d}", *ACME)
+    answer(app, "holidays", "follow", "Ours", "Noon", *ACME)
+    with app.app_context(), system_scope("test") as session:
+        entry = session.scalars(sa.select(AuditEntry).where(AuditEntry.subject_id == schedule.id)).one()
+    assert (entry.actor_kind, entry.action) == ("system", "schedule.update")
+    assert entry.details == {"changed": ["Not on the holidays of"]}
+    make_user(app, "olivia@acme.test", roles={acme.id: "operator"})
+    history = text_of(sign_in(app, acme, "olivia@acme.test").get(f"/schedules/{schedule.id}/revisions").text)
+    assert re.search("Revision 2 Saved .* from the command line", history)
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (("follow", "Ours", "Nothing"), "acme has no schedule Nothing. See: flask schedules list"),
+        (("follow", "Nothing", "Noon"), "acme has no holiday calendar Nothing. See: flask holidays list"),
+        (("follow", "Known", "Noon"), "Noon follows Known already."),
+        (("unfollow", "Ours", "Noon"), "Noon does not follow Ours."),
+    ],
+)
+def test_who_can_not_follow_is_told_in_a_sentence(
+    app: Dashboard, acme: Tenant, words: tuple[str, ...], sentence: str
+) -> None:
+    schedule = daily(app, acme)
+    for name in ("Ours", "Known"):
+        answer(app, "holidays", "create", name, "2020-01-01", *ACME)
+    answer(app, "holidays", "follow", "Known", "Noon", *ACME)
+    assert refusal(app, "holidays", *words, *ACME) == (1, f"Error: {sentence}\n")
+    assert stored(app, schedule).rev == 2
+
+
+def test_a_single_fire_on_a_day_off_keeps_its_schedule_from_following(app: Dashboard, acme: Tenant) -> None:
+    once = {"kind": "once", "crons": [], "once_local": NOON.replace(tzinfo=None)}
+    schedule = daily(app, acme, name="Once", **once)
+    answer(app, "holidays", "create", "Ours", f"{NOON:%Y-%m-%d} Moving", *ACME)
+    code, said = refusal(app, "holidays", "follow", "Ours", "Once", *ACME)
+    assert (code, said.startswith("Error: once_local: This is a day off: Moving.")) == (2, True)
+    assert (stored(app, schedule).next_at, stored(app, schedule).rev) == (NOON, 1)
+
+
+def test_an_archived_schedule_follows_no_calendar(app: Dashboard, acme: Tenant) -> None:
+    schedule = daily(app, acme, archived_at=NOON - DAY)
+    answer(app, "holidays", "create", "Ours", "2020-01-01", *ACME)
+    told = refusal(app, "holidays", "follow", "Ours", str(schedule.id), *ACME)
+    assert told == (1, "Error: This schedule is archived. Restore it first.\n")
 
 
 @pytest.mark.parametrize(
