@@ -15,6 +15,9 @@ from dashboard.tenants.registry import forget_cached
 from tests.application import disconnect
 from tests.browser.visitor import Visitor
 
+START = 120_000
+"""Milliseconds in which a browser starts."""
+
 
 @pytest.fixture(scope="session")
 def developing(migrated_app: Dashboard, environment: dict[str, str]) -> Iterator[Dashboard]:
@@ -42,7 +45,7 @@ def browser(chromium: str, port: int) -> Iterator[Browser]:
     rules = f"MAP *.test 127.0.0.1:{port}, EXCLUDE 127.0.0.1"
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(
-            executable_path=chromium, args=["--no-sandbox", f"--host-resolver-rules={rules}"]
+            executable_path=chromium, args=["--no-sandbox", f"--host-resolver-rules={rules}"], timeout=START
         )
         yield browser
         browser.close()

@@ -11,7 +11,7 @@ from typing import Any
 from urllib.parse import quote
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page
 
 from dashboard.app import Dashboard
 from dashboard.core.clock import database_now
@@ -22,7 +22,7 @@ from dashboard.runs.models import Artifact, BulkAction
 from dashboard.schedules.models import Blackout
 from dashboard.tenants.registry import forget_cached
 from tests.browser.crawling import Crawl, routes_of_pages
-from tests.browser.visitor import PHONE, WIDE, Visitor, fits
+from tests.browser.visitor import PHONE, WIDE, Visitor, fits, sign_in
 from tests.factories.runs import make_run
 from tests.factories.schedules import make_schedule
 
@@ -69,20 +69,12 @@ def test_every_page_keeps_the_rules_of_accessibility_in_both_themes_and_fits_a_p
     for root, email, first in ((ACME, ADMIN, busy), (PLATFORM, OWNER, [])):
         page = open_page(f"{root}/sign-in", reduced_motion="reduce")
         broken += found_on(page)
-        crawl = Crawl(developing, sign_in(page, email), root, first)
+        crawl = Crawl(developing, sign_in(page, email, PASSWORD), root, first)
         for _ in crawl:
             broken += found_on(page)
         walked |= set(crawl.asked)
     assert broken == []
     assert {rule.endpoint for rule in routes_of_pages(developing)} - walked == set()
-
-
-def sign_in(page: Page, email: str) -> Page:
-    page.fill("[name=email]", email)
-    page.fill("[name=password]", PASSWORD)
-    page.get_by_role("button", name="Sign in").click()
-    expect(page.get_by_role("heading", level=1)).not_to_have_text("Sign in")
-    return page
 
 
 def found_on(page: Page) -> list[str]:

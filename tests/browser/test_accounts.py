@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import expect
 
 from dashboard.app import Dashboard
 from dashboard.core.tenancy import Tenant
-from tests.browser.visitor import PHONE, WIDE, Visitor, fits
+from tests.browser.visitor import PHONE, WIDE, Visitor, fits, sign_in
 from tests.factories.people import People, make_people
 from tests.signing_in import PASSWORD
 
@@ -20,20 +20,13 @@ def people(app: Dashboard, acme: Tenant, globex: Tenant) -> People:
     return make_people(app, acme, globex)
 
 
-def sign_in(page: Page, email: str, password: str = PASSWORD) -> None:
-    page.get_by_label("Email address").fill(email)
-    page.get_by_label("Password").fill(password)
-    page.get_by_label("Password").press("Enter")
-    page.wait_for_load_state()
-
-
 def test_a_wrong_password_is_told_and_the_address_kept(open_page: Visitor, people: People) -> None:
     page = open_page(f"{PLATFORM}/globex/settings")
     expect(page.get_by_text("Globex")).to_be_visible()
     sign_in(page, "mallory@globex.test", "not it at all")
     expect(page.get_by_role("alert")).to_contain_text("The email address or the password is wrong.")
     expect(page.get_by_label("Email address")).to_have_value("mallory@globex.test")
-    sign_in(page, "mallory@globex.test")
+    sign_in(page, "mallory@globex.test", PASSWORD)
     expect(page).to_have_url(f"{PLATFORM}/globex/settings")
 
 
@@ -41,7 +34,7 @@ def test_a_wrong_password_is_told_and_the_address_kept(open_page: Visitor, peopl
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_the_back_office_fits_the_window(open_page: Visitor, people: People, width: int, scheme: str) -> None:
     page = open_page(f"{PLATFORM}/sign-in", width=width, color_scheme=scheme)
-    sign_in(page, "root@platform.test")
+    sign_in(page, "root@platform.test", PASSWORD)
     for path in OFFICE:
         page.goto(f"{PLATFORM}/platform/{path}")
         assert fits(page), path
@@ -49,7 +42,7 @@ def test_the_back_office_fits_the_window(open_page: Visitor, people: People, wid
 
 def test_removing_a_membership_asks_first(open_page: Visitor, people: People) -> None:
     page = open_page(f"{PLATFORM}/sign-in?next=/platform/memberships/")
-    sign_in(page, "root@platform.test")
+    sign_in(page, "root@platform.test", PASSWORD)
     victor = page.get_by_role("row").filter(has_text="victor@acme.test")
     victor.get_by_role("button", name="Remove").click()
     page.get_by_role("button", name="Keep things as they are").click()
@@ -61,7 +54,7 @@ def test_removing_a_membership_asks_first(open_page: Visitor, people: People) ->
 
 def test_enter_saves_the_settings_and_resets_nothing(open_page: Visitor, people: People) -> None:
     page = open_page(f"{PLATFORM}/globex/sign-in?next=/globex/settings")
-    sign_in(page, "mallory@globex.test")
+    sign_in(page, "mallory@globex.test", PASSWORD)
     page.get_by_label("Brand name").fill("Globex Works")
     page.get_by_label("Brand name").press("Enter")
     expect(page.get_by_text("Saved.")).to_be_visible()

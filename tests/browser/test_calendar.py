@@ -14,7 +14,7 @@ from dashboard.app import Dashboard
 from dashboard.core.orm import system_scope
 from dashboard.core.tenancy import Tenant
 from dashboard.schedules.models import Schedule
-from tests.browser.visitor import Visitor
+from tests.browser.visitor import Visitor, sign_in
 from tests.factories import make_user
 from tests.factories.schedules import make_schedule, runs, stored
 from tests.signing_in import PASSWORD, set_password
@@ -51,11 +51,7 @@ def daily(app: Dashboard, globex: Tenant) -> Schedule:
 def calendar(app: Dashboard, globex: Tenant, open_page: Visitor, view: str) -> Page:
     make_user(app, EMAIL, roles={globex.id: "operator"})
     set_password(app, EMAIL)
-    page = open_page(f"{HOME}sign-in")
-    page.fill("[name=email]", EMAIL)
-    page.fill("[name=password]", PASSWORD)
-    page.get_by_role("button", name="Sign in").click()
-    expect(page.get_by_role("heading", level=1)).not_to_have_text("Sign in")
+    page = sign_in(open_page(f"{HOME}sign-in"), EMAIL, PASSWORD)
     page.goto(f"{HOME}calendar?view={view}&day={MONDAY}")
     return page
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
-from playwright.sync_api import Page, Route, expect
+from playwright.sync_api import Page, Response, Route, expect
 
 from dashboard.core.tenancy import Tenant
 from tests.browser.visitor import PHONE, WIDE, Visitor
@@ -21,8 +22,12 @@ def _tenant(globex: Tenant) -> None:
 
 def next_poll(page: Page) -> None:
     """Wait until the panel has been answered once more."""
-    with page.expect_response(lambda response: response.request.headers.get("hx-request") == "true"):
+    with page.expect_response(is_poll):
         pass
+
+
+def is_poll(response: Response) -> bool:
+    return response.request.headers.get("hx-request") == "true"
 
 
 def when_polled(page: Page, **answer: Any) -> None:
@@ -59,11 +64,11 @@ def test_a_menu_stays_open_over_a_poll(open_page: Visitor) -> None:
 def test_a_panel_says_when_it_was_last_current_and_recovers_by_itself(open_page: Visitor) -> None:
     page = open_page(GALLERY)
     when_polled(page, status=503, body="away")
-    expect(page.locator("#live-status")).to_contain_text("retrying", timeout=15_000)
+    expect(page.locator("#live-status")).to_contain_text("retrying")
     expect(page.locator(PANEL)).to_have_attribute("data-stale", "")
     expect(page.locator("#run-1")).to_be_visible()
     page.unroute_all()
-    expect(page.locator(PANEL)).not_to_have_attribute("data-stale", "", timeout=15_000)
+    expect(page.locator(PANEL)).not_to_have_attribute("data-stale", "")
     expect(page.locator("#live-status")).to_have_text("2 running, 2 failed")
 
 
@@ -78,16 +83,23 @@ def test_it_does_not_poll_while_hidden_and_asks_once_when_shown(open_page: Visit
             Object.defineProperty(document, "hidden", { configurable: true, get: () => true });
         }"""
     )
-    expect(page.locator("body")).to_have_attribute("data-ticks", "2", timeout=15_000)
+    expect(page.locator("body")).to_have_attribute("data-ticks", re.compile(r"[2-9]|\d\d"))
     expect(page.locator("body")).to_have_attribute("data-asked", "0")
-    page.evaluate("delete document.hidden; document.dispatchEvent(new Event('visibilitychange'))")
+    with page.expect_response(is_poll):
+        page.evaluate(
+            """() => {
+                for (let timer = setTimeout(() => {}); timer > 0; timer--) clearTimeout(timer); // The next tick's, too.
+                delete document.hidden;
+                document.dispatchEvent(new Event("visibilitychange"));
+            }"""
+        )
     expect(page.locator("body")).to_have_attribute("data-asked", "1")
 
 
 def test_a_poll_that_is_not_signed_in_any_more_loads_the_page_again(open_page: Visitor) -> None:
     page = open_page(GALLERY)
     when_polled(page, status=401, body="sign in")
-    with page.expect_navigation(timeout=15_000):
+    with page.expect_navigation():
         pass
     page.unroute_all(behavior="ignoreErrors")  # or the page would load itself again and again, and may never close
 

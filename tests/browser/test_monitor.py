@@ -13,7 +13,7 @@ from werkzeug.serving import make_server
 from dashboard.app import Dashboard
 from dashboard.core.tenancy import Tenant
 from scripts.embedded import free_port
-from tests.browser.visitor import Visitor
+from tests.browser.visitor import Visitor, sign_in
 from tests.factories import make_tenant, make_user
 from tests.factories.runs import make_run
 from tests.flower import app_with_flower, flower_process
@@ -56,11 +56,7 @@ def opened(served: Served, role: str, path: str = "/monitor") -> Page:
     email = f"{role}@people.test"
     make_user(served.app, email, roles={served.tenant.id: role})
     set_password(served.app, email)
-    page = served.visitor(served.root + "/sign-in")
-    page.get_by_label("Email").fill(email)
-    page.get_by_label("Password").fill(PASSWORD)
-    page.get_by_role("button", name="Sign in").click()
-    page.wait_for_url(served.root + "/**")
+    page = sign_in(served.visitor(served.root + "/sign-in"), email, PASSWORD)
     page.goto(served.root + path)
     return page
 

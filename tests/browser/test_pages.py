@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import expect
 
 from dashboard.app import Dashboard
 from dashboard.core.tenancy import Tenant
 from dashboard.runs.states import RUN_STATES
-from tests.browser.visitor import PHONE, WIDE, Visitor, fits
+from tests.browser.visitor import PHONE, WIDE, Visitor, fits, sign_in
 from tests.factories import make_user
 from tests.factories.runs import make_run
 from tests.factories.schedules import make_schedule
@@ -32,13 +32,6 @@ def busy(app: Dashboard, globex: Tenant) -> Tenant:
     return globex
 
 
-def sign_in(page: Page) -> None:
-    page.fill("[name=email]", EMAIL)
-    page.fill("[name=password]", PASSWORD)
-    page.get_by_role("button", name="Sign in").click()
-    expect(page.get_by_role("heading", level=1)).not_to_have_text("Sign in")
-
-
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [WIDE, PHONE])
 def test_every_place_in_the_navigation_fits_the_window(
@@ -46,7 +39,7 @@ def test_every_place_in_the_navigation_fits_the_window(
 ) -> None:
     page = open_page(HOME + "sign-in", width=width, color_scheme=scheme)
     assert fits(page)
-    sign_in(page)
+    sign_in(page, EMAIL, PASSWORD)
     places = page.eval_on_selector_all(".side li a", "links => links.map(link => link.href)")
     assert len(places) >= 4
     for place in places:
@@ -54,8 +47,8 @@ def test_every_place_in_the_navigation_fits_the_window(
         assert fits(page), place
         row = page.locator("main .row-link").first
         if row.count():
-            row.click()
-            page.wait_for_load_state()
+            with page.expect_navigation():
+                row.click()
             assert fits(page), page.url
 
 
@@ -63,7 +56,7 @@ def test_ticks_survive_a_poll_and_lead_to_a_question_that_counts_them(
     app: Dashboard, open_page: Visitor, busy: Tenant
 ) -> None:
     page = open_page(HOME + "sign-in")
-    sign_in(page)
+    sign_in(page, EMAIL, PASSWORD)
     page.goto(HOME + "runs?state=failed")
     boxes = page.locator("tbody input[name=id]")
     boxes.nth(0).check()

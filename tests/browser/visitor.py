@@ -6,11 +6,13 @@ from contextlib import ExitStack
 from typing import Any
 from urllib.parse import urlsplit
 
-from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page
+from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, expect
 
 WIDE, PHONE = 1360, 390
-PATIENCE = 15_000
-"""Milliseconds in which a page answers, also on a busy machine."""
+PATIENCE = 45_000
+"""Milliseconds in which a page answers and shows what is expected of it, also on a busy machine."""
+
+expect.set_options(timeout=PATIENCE)
 
 
 class Visitor:
@@ -60,6 +62,15 @@ class Visitor:
         parts = urlsplit(url)
         if parts.scheme in {"http", "https"} and not f".{parts.hostname}".endswith(f".{self.domain}"):
             self.problems.append(f"asked another site: {url}")
+
+
+def sign_in(page: Page, email: str, password: str) -> Page:
+    """Send the sign-in form that is open, and return the page once the answer to it has loaded."""
+    page.get_by_label("Email address").fill(email)
+    page.get_by_label("Password").fill(password)
+    with page.expect_navigation():
+        page.get_by_label("Password").press("Enter")
+    return page
 
 
 def fits(page: Page) -> bool:
