@@ -19,7 +19,8 @@ from tests.factories.schedules import make_schedule, occurrences, planned, runs,
 from tests.signing_in import Browser, sign_in
 
 MINUTE, HOUR = timedelta(minutes=1), timedelta(hours=1)
-TOMORROW = (datetime.now(UTC) + timedelta(days=1)).replace(hour=0, minute=0, second=0, microsecond=0)
+SOON = (datetime.now(UTC) + timedelta(days=2)).replace(hour=0, minute=0, second=0, microsecond=0)
+"""A midnight that lies ahead, also if another one passes while the tests run."""
 
 
 @pytest.fixture
@@ -67,8 +68,8 @@ def minutely(app: Dashboard, tenant: Tenant, **values: Any) -> Schedule:
 
 
 def test_nothing_is_planned_in_a_blackout_and_each_fire_is_listed_with_its_name(app: Dashboard, acme: Tenant) -> None:
-    now = now_of(app)
     schedule = minutely(app, acme)
+    now = now_of(app)
     black_out(app, acme, now - HOUR, now + HOUR)
     assert planned(app).runs == 0
     (row,) = occurrences(app)
@@ -79,8 +80,8 @@ def test_nothing_is_planned_in_a_blackout_and_each_fire_is_listed_with_its_name(
 
 
 def test_the_next_fires_in_it_go_on_in_the_same_row(app: Dashboard, acme: Tenant) -> None:
-    now = now_of(app)
     minutely(app, acme)
+    now = now_of(app)
     black_out(app, acme, now - HOUR, now + HOUR)
     for later in range(4):
         planned(app, at=now + later * MINUTE)
@@ -143,7 +144,7 @@ def test_the_page_says_what_a_blackout_swallows_before_it_is_saved(
     app: Dashboard, operator: Browser, acme: Tenant
 ) -> None:
     make_schedule(app, acme, name="Hourly", kind="cron", crons=["0 * * * *"], every_seconds=None)
-    values = typed(TOMORROW + 10 * HOUR, TOMORROW + 14 * HOUR)
+    values = typed(SOON + 10 * HOUR, SOON + 14 * HOUR)
     asked = operator.post("/calendar/blackouts", data=values)
     assert asked.status_code == 200
     assert "It swallows 4 fires" in asked.text
@@ -151,13 +152,13 @@ def test_the_page_says_what_a_blackout_swallows_before_it_is_saved(
     assert all_blackouts(app) == []
     assert operator.post("/calendar/blackouts", data=confirmed(values)).status_code == 303
     (blackout,) = all_blackouts(app)
-    assert (blackout.start_at, blackout.end_at) == (TOMORROW + 10 * HOUR, TOMORROW + 14 * HOUR)
+    assert (blackout.start_at, blackout.end_at) == (SOON + 10 * HOUR, SOON + 14 * HOUR)
     assert "Migration" in operator.get("/calendar/blackouts").text
 
 
 def test_a_confirmation_is_for_the_times_that_were_shown(app: Dashboard, operator: Browser) -> None:
-    shown = confirmed(typed(TOMORROW, TOMORROW + HOUR))
-    changed = {**shown, "end": f"{TOMORROW + 5 * HOUR:%Y-%m-%dT%H:%M}"}
+    shown = confirmed(typed(SOON, SOON + HOUR))
+    changed = {**shown, "end": f"{SOON + 5 * HOUR:%Y-%m-%dT%H:%M}"}
     assert operator.post("/calendar/blackouts", data=changed).status_code == 200
     assert all_blackouts(app) == []
 
@@ -165,11 +166,11 @@ def test_a_confirmation_is_for_the_times_that_were_shown(app: Dashboard, operato
 @pytest.mark.parametrize(
     ("values", "told"),
     [
-        (typed(TOMORROW, TOMORROW + HOUR, name=""), "Give it a name"),
-        (typed(TOMORROW, TOMORROW), "Choose an end after the start."),
-        (typed(TOMORROW - 72 * HOUR, TOMORROW - 71 * HOUR), "This has passed."),
-        (typed(TOMORROW, TOMORROW + timedelta(days=400)), "longer than a year"),
-        ({**typed(TOMORROW, TOMORROW), "start": "soon"}, "Give a date and a time."),
+        (typed(SOON, SOON + HOUR, name=""), "Give it a name"),
+        (typed(SOON, SOON), "Choose an end after the start."),
+        (typed(SOON - 72 * HOUR, SOON - 71 * HOUR), "This has passed."),
+        (typed(SOON, SOON + timedelta(days=400)), "longer than a year"),
+        ({**typed(SOON, SOON), "start": "soon"}, "Give a date and a time."),
     ],
 )
 def test_a_window_that_makes_no_sense_comes_back_with_the_reason(
@@ -184,11 +185,11 @@ def test_a_window_that_makes_no_sense_comes_back_with_the_reason(
 def test_a_blackout_is_changed_and_the_second_of_two_saves_is_told_so(
     app: Dashboard, operator: Browser, acme: Tenant
 ) -> None:
-    blackout = black_out(app, acme, TOMORROW, TOMORROW + HOUR)
-    longer = confirmed(typed(TOMORROW, TOMORROW + 2 * HOUR, rev="1"))
+    blackout = black_out(app, acme, SOON, SOON + HOUR)
+    longer = confirmed(typed(SOON, SOON + 2 * HOUR, rev="1"))
     assert "Migration" in operator.get(f"/calendar/blackouts/{blackout}").text
     assert operator.post(f"/calendar/blackouts/{blackout}", data=longer).status_code == 303
-    assert all_blackouts(app)[0].end_at == TOMORROW + 2 * HOUR
+    assert all_blackouts(app)[0].end_at == SOON + 2 * HOUR
     second = operator.post(f"/calendar/blackouts/{blackout}", data=longer)
     assert second.status_code == 409
     assert "Somebody changed this blackout" in second.text
@@ -197,7 +198,7 @@ def test_a_blackout_is_changed_and_the_second_of_two_saves_is_told_so(
 def test_cancelling_takes_away_what_lies_ahead_and_ends_what_goes_on(
     app: Dashboard, operator: Browser, acme: Tenant
 ) -> None:
-    ahead = black_out(app, acme, TOMORROW, TOMORROW + HOUR, "Ahead")
+    ahead = black_out(app, acme, SOON, SOON + HOUR, "Ahead")
     going_on = black_out(app, acme, now_of(app) - HOUR, now_of(app) + HOUR, "Going on")
     for blackout in (ahead, going_on):
         assert operator.post(f"/calendar/blackouts/{blackout}/cancellations").status_code == 303
@@ -209,17 +210,17 @@ def test_cancelling_takes_away_what_lies_ahead_and_ends_what_goes_on(
 
 
 def test_a_blackout_that_is_over_stays_as_it_was(app: Dashboard, operator: Browser, acme: Tenant) -> None:
-    over = black_out(app, acme, TOMORROW - 72 * HOUR, TOMORROW - 71 * HOUR, "Long ago")
+    over = black_out(app, acme, SOON - 72 * HOUR, SOON - 71 * HOUR, "Long ago")
     operator.post(f"/calendar/blackouts/{over}/cancellations")
     page = operator.get("/calendar/blackouts").text
     assert "This blackout is over." in page
     assert "Long ago" in page
-    later = confirmed(typed(TOMORROW, TOMORROW + HOUR, rev="1"))
+    later = confirmed(typed(SOON, SOON + HOUR, rev="1"))
     assert operator.post(f"/calendar/blackouts/{over}", data=later).status_code == 409
 
 
 def test_a_viewer_sees_blackouts_and_changes_none(app: Dashboard, viewer: Browser, acme: Tenant) -> None:
-    black_out(app, acme, TOMORROW, TOMORROW + HOUR)
+    black_out(app, acme, SOON, SOON + HOUR)
     page = viewer.get("/calendar/blackouts").text
     assert "Migration" in page
     assert "New blackout" not in page
@@ -230,7 +231,7 @@ def test_the_next_fires_of_a_schedule_tell_what_a_blackout_swallows(
     app: Dashboard, operator: Browser, acme: Tenant
 ) -> None:
     schedule = make_schedule(app, acme, kind="cron", crons=["30 12 * * *"], every_seconds=None)
-    black_out(app, acme, TOMORROW + 12 * HOUR, TOMORROW + 13 * HOUR)
+    black_out(app, acme, SOON + 12 * HOUR, SOON + 13 * HOUR)
     page = operator.get(f"/schedules/{schedule.id}").text
     assert page.count("blackout: Migration: skipped") == 1
 

@@ -89,9 +89,10 @@ def test_a_preview_of_a_wrong_rule_says_what_to_mend(operator: Browser) -> None:
 
 
 def test_the_preview_of_a_change_counts_the_fires_gained_and_lost(app: Dashboard, operator: Browser) -> None:
-    operator.post("/schedules", data=echo_form(crons="0 9 * * *"))
+    in_utc = {"timezone": "UTC"}  # where 30 days are 720 hours
+    operator.post("/schedules", data=echo_form(crons="0 9 * * *", **in_utc))
     (schedule,) = schedules(app)
-    page = preview(operator, schedule_id=schedule.id, crons="0 9,17 * * *")
+    page = preview(operator, schedule_id=schedule.id, crons="0 9,17 * * *", **in_utc)
     assert "Fires gained 30, first" in page
     assert "Fires lost 0" in page
 

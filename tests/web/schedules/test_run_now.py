@@ -138,7 +138,7 @@ def test_a_fire_that_waits_for_its_time_and_a_backfill_are_in_nobodys_way(
     app: Dashboard, operator: Browser, acme: Tenant, overlap: str
 ) -> None:
     schedule = make_schedule(app, acme, overlap=overlap)
-    later = schedule.created_at.replace(year=2055)
+    later = schedule.created_at.replace(year=2056)  # a leap year, for tests on 29 February
     key = f"schedule:{schedule.id}"
     make_run(app, acme, "scheduled", schedule_id=schedule.id, not_before=later, concurrency_key=key)
     make_run(app, acme, "running", schedule_id=schedule.id, concurrency_key="backfill:1")

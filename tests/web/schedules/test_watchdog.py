@@ -18,7 +18,7 @@ from tests.factories.schedules import make_schedule, planned
 def test_a_schedule_that_nobody_planned_for_a_minute_is_overdue(app: Dashboard, acme: Tenant) -> None:
     """N11: beat may hang; the pages still know."""
     late = make_schedule(app, acme, due_for=timedelta(seconds=90))
-    make_schedule(app, acme, due_for=timedelta(seconds=30))
+    make_schedule(app, acme, due_for=timedelta(seconds=5))
     make_schedule(app, acme, due_for=timedelta(seconds=90), paused_at=sa.func.now())
     with app.app_context(), system_scope("test") as session:
         (found,) = overdue(session)
