@@ -58,6 +58,7 @@ def closing(celery: Celery) -> Iterator[Celery]:
 def notes(redis_url: str) -> Iterator[Notes]:
     """Waits for what tasks noted down under a name, in the order of their writing."""
     with redis.Redis.from_url(redis_url) as client:
+        _forget_notes(client)
 
         def wait(name: str, count: int) -> list[dict[str, Any]]:
             key = f"notes:{name}"
@@ -65,5 +66,10 @@ def notes(redis_url: str) -> Iterator[Notes]:
             return [json.loads(line) for line in client.lrange(key, 0, -1)]
 
         yield wait
-        for key in client.scan_iter("notes:*"):
-            client.delete(key)
+        _forget_notes(client)
+
+
+def _forget_notes(client: redis.Redis) -> None:
+    """Also before a test: the worker of an earlier one may have noted something down after its end."""
+    for key in client.scan_iter("notes:*"):
+        client.delete(key)

@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -75,6 +76,14 @@ def twice(pause: float) -> list[Seen]:
     before = seen()
     time.sleep(pause)
     return [before, seen()]
+
+
+@shared_task(name="probe.hold", ignore_result=False)
+def hold(gate: str) -> None:
+    """Keep a slot until the file is there."""
+    note_down("held")
+    while not Path(gate).exists():
+        time.sleep(0.05)
 
 
 @shared_task(name="probe.echo", ignore_result=False)

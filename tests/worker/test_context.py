@@ -134,9 +134,11 @@ def test_every_attempt_brings_the_same_header(
     worker: RunningProcess, celery: Celery, notes: Notes, globex: Tenant, task: Any, attempts: int
 ) -> None:
     with bound(Binding.of(globex, request_id=probe.PAGE)):
-        assert of_tenant(got(task.delay("end") if task is probe.try_again else task.delay()), globex)
-    made = notes("attempts", attempts)
-    assert len(made) == attempts
+        # No wait for the result: an attempt says RETRY after it published the next, which may have succeeded.
+        task.delay(*(["end"] if task is probe.try_again else []))
+        made = notes("attempts", attempts)
+        assert of_tenant(got(probe.report.delay()), globex)
+    assert len(notes("attempts", attempts)) == attempts
     assert len({note["header"] for note in made}) == 1
     assert all(of_tenant(note, globex) for note in made)
 
@@ -168,8 +170,8 @@ def test_a_retry_ends_its_attempt_with_accepted(
     worker: RunningProcess, celery: Celery, notes: Notes, acme: Tenant
 ) -> None:
     with bound(Binding.of(acme)):
-        got(probe.try_again.delay("attempt"))
-    assert [note["status"] for note in notes("attempt", 9) if "status" in note] == [202, 202, 200]
+        probe.try_again.delay("attempt")
+    assert sorted(note["status"] for note in notes("attempt", 9) if "status" in note) == [200, 202, 202]
 
 
 def got_or_failed(result: AsyncResult[Any]) -> None:
@@ -262,4 +264,4 @@ def test_a_hook_that_fails_does_not_end_the_worker(worker: RunningProcess, celer
         got_or_failed(failed)
         assert of_tenant(got(probe.report.delay()), acme)
     assert "as asked" in str(failed.result)
-    assert f"task_id={failed.id}" in worker.output()
+    worker.wait_for(f"task_id={failed.id}")
