@@ -22,6 +22,13 @@ def people(app: Dashboard, acme: Tenant, globex: Tenant) -> People:
     return make_people(app, acme, globex)
 
 
+@pytest.fixture
+def slow_leases(app: Dashboard, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a process that says nothing more be late after two minutes and lost after four: no page takes so long."""
+    unhurried = app.extensions["settings"].model_copy(update={"heartbeat_seconds": 60, "lease_seconds": 240})
+    monkeypatch.setitem(app.extensions, "settings", unhurried)
+
+
 @pytest.fixture(scope="session")
 def one_role_database(postgres: PostgresAddress, database: str) -> Iterator[str]:
     """The name of a second database, which its owner alone uses."""

@@ -29,13 +29,16 @@ from tests.flower import fake_flower
 from tests.servers import PostgresAddress, temporary_postgres, temporary_valkey
 from tests.smtp import mail_server
 
+pytestmark = pytest.mark.usefixtures("slow_leases")
+
 TOKEN = "a-token-for-prometheus"
 NOWHERE = "http://127.0.0.1:9"
+SLOW_LEASES = {"HEARTBEAT_SECONDS": "60", "LEASE_SECONDS": "240"}
 
 
 @contextmanager
 def app_with(environment: dict[str, str], **changes: str) -> Iterator[Dashboard]:
-    app = create_app(Settings.from_env({**environment, **changes}))
+    app = create_app(Settings.from_env({**environment, **SLOW_LEASES, **changes}))
     app.testing = True
     yield app
     disconnect(app)

@@ -27,6 +27,8 @@ from tests.factories.runs import make_run
 from tests.factories.schedules import make_schedule, planned, stored
 from tests.signing_in import Browser, sign_in
 
+pytestmark = pytest.mark.usefixtures("slow_leases")
+
 POLL = {"HX-Request": "true"}
 FULL, GONE = "f" * 16, "a" * 16
 
@@ -55,7 +57,8 @@ def fail(app: Dashboard, tenant: Tenant, fingerprint: str = FULL, state: str = "
 
 def audited(app: Dashboard) -> list[str]:
     with app.app_context(), system_scope("test") as session:
-        return list(session.scalars(sa.select(AuditEntry.action).where(AuditEntry.actor_kind == "user")))
+        query = sa.select(AuditEntry.action).where(AuditEntry.actor_kind == "user")
+        return list(session.scalars(query.order_by(AuditEntry.id)))
 
 
 def add(app: Dashboard, row: object) -> None:
