@@ -22,6 +22,7 @@ from dashboard.gallery import views as gallery
 from dashboard.health import views as health
 from dashboard.health.commands import doctor
 from dashboard.jobs import display as job_display
+from dashboard.keys.commands import secrets as secret_commands
 from dashboard.monitor import gateway
 from dashboard.monitor import views as monitor
 from dashboard.navigation import NavItem
@@ -72,6 +73,7 @@ COMMANDS: tuple[click.Command, ...] = (
     holiday_commands,
     blackout_commands,
     run_commands,
+    secret_commands,
 )
 
 CALENDAR = tuple(bp.name for bp in (holiday_pages.bp, blackout_pages.bp, moves.bp, spreads.bp))

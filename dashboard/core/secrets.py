@@ -32,6 +32,14 @@ def decrypt(token: bytes) -> SecretStr:
     return SecretStr(_box().open(token))
 
 
+def renew(token: bytes) -> bytes:
+    """Return a token that the newest key opens for what this one holds: the same if it does so already.
+
+    Raises UnreadableSecret if no key in use made `token`.
+    """
+    return _box().renew(token)
+
+
 class _Box:
     """Our keys, and what opens and closes secrets with them."""
 
@@ -57,6 +65,18 @@ class _Box:
         except self.library.InvalidToken:
             raise UnreadableSecret from None
         return text.decode()
+
+    @cached_property
+    def newest(self) -> _Box:
+        """Return a box with the newest key alone."""
+        return _Box(self.keys[:1])
+
+    def renew(self, token: bytes) -> bytes:
+        try:
+            self.newest.open(token)
+        except UnreadableSecret:
+            return self.close(self.open(token))
+        return token
 
 
 class SealedSecret(SecretStr):

@@ -148,7 +148,7 @@ def load(model: type[BaseModel], stored: Mapping[str, Any]) -> BaseModel:
 
 def redact(stored: Mapping[str, Any]) -> dict[str, Any]:
     """Return stored parameters as anybody may see them."""
-    return {name: HIDDEN if _is_secret(value) else value for name, value in stored.items()}
+    return {name: HIDDEN if is_secret(value) else value for name, value in stored.items()}
 
 
 def shown(model: type[BaseModel], stored: Mapping[str, Any]) -> list[tuple[str, str]]:
@@ -191,7 +191,7 @@ def _shown_in_form(
 
 
 def _text(kind: Kind, value: Any) -> str:
-    if _is_secret(value):
+    if is_secret(value):
         return HIDDEN
     if value is None or value in ("", []):
         return "–"
@@ -204,12 +204,13 @@ def _text(kind: Kind, value: Any) -> str:
     return str(value)
 
 
-def _is_secret(value: Any) -> bool:
+def is_secret(value: Any) -> bool:
+    """Whether a stored parameter is an encrypted one."""
     return isinstance(value, Mapping) and SECRET in value
 
 
 def _reveal(value: Any) -> Any:
-    if not _is_secret(value):
+    if not is_secret(value):
         return value
     try:
         return secrets.decrypt(value[SECRET].encode())
