@@ -6,9 +6,10 @@ import os
 import signal
 import threading
 from _thread import start_new_thread
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from types import FrameType
 from typing import Any, cast
+from uuid import UUID
 
 import sqlalchemy as sa
 import structlog
@@ -16,7 +17,7 @@ from celery import bootsteps
 from celery.apps import worker
 from celery.signals import worker_init, worker_ready, worker_shutting_down
 from celery.worker import WorkController
-from celery.worker.state import active_requests
+from celery.worker.state import active_requests, reserved_requests
 from flask import Flask
 
 from config.queues import EXECUTE
@@ -24,7 +25,7 @@ from config.settings import Settings
 from dashboard.core.orm import system_scope
 from dashboard.runs import reaper
 from dashboard.runs.models import Run
-from dashboard.runs.states import RUNNING
+from dashboard.runs.states import ADMITTED, RUNNING
 from worker.context import TenantCelery
 from worker.executor import STOPPED, executor_of
 from worker.loops import Loop
@@ -33,8 +34,6 @@ from worker.presence import Presence
 Handler = Callable[[int, FrameType | None], Any]
 
 IDLE_LOOK_SECONDS = 0.2
-FIRST_LOOK_SECONDS = 0.5
-"""A message that was taken just before has not become a run that is held yet."""
 
 log = structlog.get_logger(__name__)
 
@@ -74,24 +73,25 @@ class Attendance:
         timer.daemon = True
         timer.start()
 
-    def wait_for_runs(self, *, forever: bool) -> None:
+    def wait_for_runs(self, taken: Sequence[tuple[UUID, int]], *, forever: bool) -> None:
         """Return once this worker holds no run, or the soft shutdown's time is over; `forever` waits for all of it.
 
-        Asked is the ledger, in a thread: the pool's answers wait for the thread that waits here, and a signal may have
-        come in the middle of anything.
+        `taken` are the runs, as (id, fence), whose message it has: the pool may still be about to begin one. Asked is
+        the ledger, in a thread: the pool's answers wait for the thread that waits here, and a signal may have come in
+        the middle of anything.
         """
         idle = threading.Event()
-        asking = Loop("leaving", self.flask_app, lambda: self._notice_idleness(idle))
+        asking = Loop("leaving", self.flask_app, lambda: self._notice_idleness(idle, taken))
         seconds = float(self.settings.soft_shutdown_seconds)
         if not forever and seconds:
-            idle.wait(min(FIRST_LOOK_SECONDS, seconds))
             asking.start()
         idle.wait(seconds)
 
-    def _notice_idleness(self, idle: threading.Event) -> float:
+    def _notice_idleness(self, idle: threading.Event, taken: Sequence[tuple[UUID, int]]) -> float:
+        begun = sa.and_(Run.state == RUNNING, Run.worker == executor_of(self.flask_app).worker)
+        about_to = sa.and_(Run.state == ADMITTED, sa.tuple_(Run.id, Run.fence).in_(taken))
         with system_scope("worker stops") as session:
-            held = sa.select(Run.id).where(Run.state == RUNNING, Run.worker == executor_of(self.flask_app).worker)
-            if session.scalar(held.limit(1)) is None:
+            if session.scalar(sa.select(Run.id).where(begun | about_to).limit(1)) is None:
                 idle.set()
         return IDLE_LOOK_SECONDS
 
@@ -134,10 +134,11 @@ class Worker(worker.Worker):
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
         attendance = attendance_of(cast(TenantCelery, self.app).flask_app)
         attendance.leave_soon()
-        others = [request for request in active_requests if request.task.name != EXECUTE]
-        if active_requests:
-            log.info("worker_stops", busy=len(active_requests), seconds=attendance.settings.soft_shutdown_seconds)
-            attendance.wait_for_runs(forever=bool(others))
+        taken = list(reserved_requests)  # of which the pool has begun the active ones
+        if taken:
+            log.info("worker_stops", busy=len(taken), seconds=attendance.settings.soft_shutdown_seconds)
+            runs = [(UUID(each.args[0]), int(each.args[1])) for each in taken if each.task.name == EXECUTE]
+            attendance.wait_for_runs(runs, forever=len(runs) < len(taken))
         return True
 
 

@@ -108,6 +108,25 @@ def test_a_worker_leaves_as_soon_as_its_last_run_has_ended(
         assert states_of(app, [run_id]) == ["succeeded"]
 
 
+def test_a_worker_that_is_asked_to_stop_finishes_what_it_had_taken_though_its_process_is_slow(
+    app: Dashboard, acme: Tenant, environment: dict[str, str], beat: RunningProcess
+) -> None:
+    """The message is taken, and the process of the pool has not looked at it yet."""
+    with worker_process({**environment, **PATIENT}, plugins=[PLUGIN], concurrency=1) as worker:
+        until_ready(app)
+        (child,) = worker.children()
+        os.kill(child, signal.SIGSTOP)
+        try:
+            (run_id,) = enqueue_runs(app, acme, **job("sleep_once", seconds=1))
+            worker.wait_for(f"[{run_id}.1] received")
+            worker.signal(signal.SIGTERM)
+            worker.wait_for("worker_stops")
+        finally:
+            os.kill(child, signal.SIGCONT)
+        wait_until(lambda: not worker.is_running, explain=worker.output)
+        assert states_of(app, [run_id]) == ["succeeded"], worker.output()
+
+
 @pytest.mark.parametrize("pool", ["prefork", "threads", "gevent"])
 def test_a_worker_that_is_told_twice_to_stop_still_finishes_its_run(
     app: Dashboard, acme: Tenant, environment: dict[str, str], beat: RunningProcess, gate: Path, pool: str
