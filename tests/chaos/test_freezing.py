@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 
@@ -57,17 +58,18 @@ def test_the_doctor_sees_that_the_database_stands_still(site: Site) -> None:
 
 
 @pytest.mark.parametrize("key", ["sleep_again", "sleep_once"])
-def test_runs_survive_a_database_that_is_frozen_for_longer_than_a_lease(site: Site, key: str) -> None:
+def test_runs_survive_a_database_that_is_frozen_for_longer_than_a_lease(site: Site, tmp_path: Path, key: str) -> None:
     """Nothing can renew its lease meanwhile; the worker lives, so that nobody may take the run for an orphan."""
-    tenant = site.tenant("acme")
+    tenant, thawed = site.tenant("acme"), tmp_path / "thawed"
     beat, worker = site.start_beat(), site.start_worker(concurrency=6)
     again = AGAIN if key == "sleep_again" else {}
-    begun = enqueue_runs(site.app, tenant, 3, **job(key, seconds=4), **again)
+    begun = enqueue_runs(site.app, tenant, 3, **job(key, gate=str(thawed)), **again)
     for run_id in begun:
         until_started(site.app, run_id, beat, worker)
     waiting = enqueue_runs(site.app, tenant, 12, **job(key, seconds=0.1), **again)
     with frozen(site.postgres):
         time.sleep(float(site.environment["LEASE_SECONDS"]) + 2)
+    thawed.touch()
     every = [*begun, *waiting, *enqueue_runs(site.app, tenant, **job("sleep_once"))]
     wait_until(
         lambda: set(states_of(site.app, every)) == {"succeeded"},

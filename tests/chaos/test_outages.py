@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from signal import SIGQUIT, SIGTERM, Signals
 from uuid import UUID
 
@@ -36,22 +37,24 @@ def assert_nothing_is_held(site: Site, tenant: Tenant) -> None:
 
 
 @pytest.mark.parametrize("violently", [False, True], ids=["stopped", "killed"])
-def test_postgres_goes_and_comes_back_under_running_jobs(site: Site, violently: bool) -> None:
-    tenant = site.tenant("acme")
+def test_postgres_goes_and_comes_back_under_running_jobs(site: Site, tmp_path: Path, violently: bool) -> None:
+    tenant, gone, back = site.tenant("acme"), tmp_path / "gone", tmp_path / "back"
     beat, worker = site.start_beat(), site.start_worker(concurrency=8)
-    (long,) = enqueue_runs(site.app, tenant, **job("sleep_once", seconds=8))
-    (ends_meanwhile,) = enqueue_runs(site.app, tenant, **job("quiet", seconds=1))
-    (loses_its_work,) = enqueue_runs(site.app, tenant, **job("deaf", seconds=3), lane="interactive")
+    (long,) = enqueue_runs(site.app, tenant, **job("sleep_once", gate=str(back)))
+    (ends_meanwhile,) = enqueue_runs(site.app, tenant, **job("quiet", gate=str(gone)))
+    (loses_its_work,) = enqueue_runs(site.app, tenant, **job("deaf", gate=str(gone)), lane="interactive")
     for run_id in (long, ends_meanwhile, loses_its_work):
         until_started(site.app, run_id, beat, worker)
     if violently:
         site.postgres.kill()
     else:
         site.postgres.stop()
+    gone.touch()
     worker.wait_for("outcome_not_written_yet")
     worker.wait_for("leases_not_renewed")
     beat.wait_for("database_is_away")
     site.postgres.start()
+    back.touch()
     (after,) = enqueue_runs(site.app, tenant, **job("sleep_once"))
     until_all_succeeded(site, [long, ends_meanwhile, after], beat, worker)
     assert [starts_of(site.app, run_id) for run_id in (long, ends_meanwhile, after)] == [1, 1, 1]
@@ -76,12 +79,13 @@ def test_a_task_whose_tenant_cannot_be_looked_up_fails_and_the_worker_goes_on(si
     assert seen["tenant"] == tenant.slug
 
 
-def test_valkey_is_killed_and_forgets_everything(site: Site) -> None:
-    tenant = site.tenant("acme")
+def test_valkey_is_killed_and_forgets_everything(site: Site, tmp_path: Path) -> None:
+    tenant, gone = site.tenant("acme"), tmp_path / "gone"
     beat, worker = site.start_beat(), site.start_worker()
-    runs = enqueue_runs(site.app, tenant, 40, **job("sleep_once", seconds=0.2))
-    wait_until(lambda: "succeeded" in states_of(site.app, runs))
+    runs = enqueue_runs(site.app, tenant, 40, **job("sleep_once", seconds=0.2, gate=str(gone)))
+    wait_until(lambda: "running" in states_of(site.app, runs))
     site.valkey.kill()
+    gone.touch()
     beat.wait_for("broker_is_away")
     site.valkey.start()
     until_all_succeeded(site, runs, beat, worker)
@@ -141,14 +145,17 @@ def test_a_killed_child_of_the_pool_gives_its_run_back_at_once(site: Site) -> No
     [(False, SIGTERM), (True, SIGQUIT)],
     ids=["idle", "busy, and asked as the Procfile lets it be asked"],
 )
-def test_a_worker_ends_when_asked_though_both_servers_are_gone(site: Site, is_busy: bool, farewell: Signals) -> None:
-    tenant = site.tenant("acme")
+def test_a_worker_ends_when_asked_though_both_servers_are_gone(
+    site: Site, tmp_path: Path, is_busy: bool, farewell: Signals
+) -> None:
+    tenant, gone = site.tenant("acme"), tmp_path / "gone"
     beat, worker = site.start_beat(), site.start_worker()
     if is_busy:
-        (run_id,) = enqueue_runs(site.app, tenant, **job("quiet", seconds=2))
+        (run_id,) = enqueue_runs(site.app, tenant, **job("quiet", gate=str(gone)))
         until_started(site.app, run_id, beat, worker)
     site.valkey.kill()
     site.postgres.kill()
+    gone.touch()
     worker.wait_for("Trying again in" if not is_busy else "outcome_not_written_yet")
     try:
         worker.signal(farewell)
