@@ -355,6 +355,32 @@ def test_an_address_with_nonsense_opens_the_page(operator: Browser) -> None:
     assert operator.get("/problems?view=nonsense&before=1&dismissed=x").status_code == 200
 
 
+# Two thousand rows of each table that are no problem, and two of each that are: then no other index is as good.
+HISTORY = (
+    """
+INSERT INTO run (id, tenant_id, name, job_type, state, fingerprint, finished_at)
+SELECT gen_random_uuid(), :tenant, 'R', 'test.echo', CASE WHEN n < 3 THEN 'failed' ELSE 'succeeded' END, 'y' || n, now()
+FROM generate_series(1, 2000) AS n
+""",
+    """
+INSERT INTO delivery (id, tenant_id, run_id, address, state)
+SELECT gen_random_uuid(), :tenant, id, 'a@b.test', CASE state WHEN 'failed' THEN 'uncertain' ELSE 'sent' END
+FROM run
+""",
+    """
+INSERT INTO schedule (id, tenant_id, name, kind, job_type, next_at, problem)
+SELECT gen_random_uuid(), :tenant, 'S', 'interval', 'test.echo', now(), CASE WHEN n < 3 THEN 'It broke.' ELSE '' END
+FROM generate_series(1, 2000) AS n
+""",
+    """
+INSERT INTO occurrence (id, tenant_id, schedule_id, occurrence, nominal, decision, reason, rev)
+SELECT gen_random_uuid(), :tenant, id, 'now', now(), 'skip', CASE problem WHEN '' THEN 'paused' ELSE 'invalid' END, 1
+FROM schedule
+""",
+    "ANALYZE run, delivery, schedule, occurrence",
+)
+
+
 def test_every_kind_is_found_by_an_index(app: Dashboard, acme: Tenant) -> None:
     """However long the history is: no kind is found by reading a whole table."""
     queries = {
@@ -367,7 +393,8 @@ def test_every_kind_is_found_by_an_index(app: Dashboard, acme: Tenant) -> None:
         " (reason IN ('missed_window', 'coalesced', 'invalid') OR lateness_ms >= 60000) ORDER BY id DESC LIMIT 1",
     }
     with app.app_context(), system_scope("test") as session:
-        session.execute(sa.text("SET LOCAL enable_seqscan = off"))
+        for statement in HISTORY:
+            session.execute(sa.text(statement), {"tenant": acme.id} if ":tenant" in statement else {})
         for index, query in queries.items():
             plan = "\n".join(session.scalars(sa.text(f"EXPLAIN {query.format(acme.id)}")))
             assert index in plan, plan
