@@ -21,14 +21,17 @@ from tests.pages import text_of
 from tests.signing_in import sign_in
 
 DAY = timedelta(days=1)
-NOON = (datetime.now(UTC) + DAY).replace(hour=12, minute=0, second=0, microsecond=0)
+NEXT = datetime.now(UTC).replace(minute=0, second=0, microsecond=0) + timedelta(hours=12)
+"""A full hour of the next 24 that lies ahead, however long the tests take."""
+
 ACME = ("--tenant", "acme")
 
 
 def daily(app: Dashboard, tenant: Tenant, **values: Any) -> Schedule:
-    """A schedule at noon UTC of every day."""
-    fields = {"name": "Noon", "kind": "cron", "crons": ["0 12 * * *"], "every_seconds": None, "timezone": "UTC"}
-    planned = {"params": {"word": "hello"}, "next_at": NOON, "cursor": NOON - DAY}
+    """A schedule that fires once a day, next at NEXT."""
+    crons = [f"0 {NEXT.hour} * * *"]
+    fields = {"name": "Daily", "kind": "cron", "crons": crons, "every_seconds": None, "timezone": "UTC"}
+    planned = {"params": {"word": "hello"}, "next_at": NEXT, "cursor": NEXT - DAY}
     return make_schedule(app, tenant, **{**fields, **planned, **values})
 
 
@@ -66,15 +69,15 @@ def test_a_calendar_is_made_shown_and_listed(app: Dashboard, acme: Tenant) -> No
 def test_days_are_added_and_removed_and_the_schedules_follow(app: Dashboard, acme: Tenant) -> None:
     made = answer(app, "holidays", "create", "Ours", "2020-01-01", *ACME)
     schedule = daily(app, acme, holiday_calendars=[made["id"]], days_off=["2020-01-01"])
-    added = flask(app, "holidays", "add", "Ours", f"{NOON:%Y-%m-%d} to {NOON + DAY:%Y-%m-%d} Moving", *ACME)
+    added = flask(app, "holidays", "add", "Ours", f"{NEXT:%Y-%m-%d} to {NEXT + DAY:%Y-%m-%d} Moving", *ACME)
     assert (added.exit_code, added.stdout) == (0, "Ours: 1 entry added. 1 schedule follows.\n")
-    assert stored(app, schedule).next_at == NOON + 2 * DAY
-    part = refusal(app, "holidays", "remove", "Ours", f"{NOON:%Y-%m-%d}", *ACME)
+    assert stored(app, schedule).next_at == NEXT + 2 * DAY
+    part = refusal(app, "holidays", "remove", "Ours", f"{NEXT:%Y-%m-%d}", *ACME)
     assert part[0] == 1
     assert "is part of “" in part[1]
-    gone = answer(app, "holidays", "remove", "Ours", f"{NOON:%Y-%m-%d} to {NOON + DAY:%Y-%m-%d}", *ACME)
+    gone = answer(app, "holidays", "remove", "Ours", f"{NEXT:%Y-%m-%d} to {NEXT + DAY:%Y-%m-%d}", *ACME)
     assert (gone["schedules"], calendars(app)[0].days) == (1, ["2020-01-01"])
-    assert stored(app, schedule).next_at == NOON
+    assert stored(app, schedule).next_at == NEXT
 
 
 def test_a_list_of_days_is_read_from_the_standard_input(app: Dashboard, acme: Tenant) -> None:
@@ -83,35 +86,35 @@ def test_a_list_of_days_is_read_from_the_standard_input(app: Dashboard, acme: Te
 
 
 def test_a_calendar_in_use_is_deleted_only_when_that_is_meant(app: Dashboard, acme: Tenant) -> None:
-    made = answer(app, "holidays", "create", "Ours", f"{NOON:%Y-%m-%d}", *ACME)
-    schedule = daily(app, acme, holiday_calendars=[made["id"]], days_off=[f"{NOON:%Y-%m-%d}"], next_at=NOON + DAY)
+    made = answer(app, "holidays", "create", "Ours", f"{NEXT:%Y-%m-%d}", *ACME)
+    schedule = daily(app, acme, holiday_calendars=[made["id"]], days_off=[f"{NEXT:%Y-%m-%d}"], next_at=NEXT + DAY)
     refused = refusal(app, "holidays", "delete", "Ours", *ACME)
     assert refused == (1, "Error: Nothing is changed yet: 1 schedule uses it. Add --yes to do it.\n")
     assert answer(app, "holidays", "delete", "Ours", "--yes", *ACME)["schedules"] == 1
     assert calendars(app) == []
-    assert stored(app, schedule).next_at == NOON
+    assert stored(app, schedule).next_at == NEXT
 
 
 def test_a_schedule_follows_a_calendar_and_leaves_it_as_if_saved_in_the_editor(app: Dashboard, acme: Tenant) -> None:
     schedule = daily(app, acme)
-    answer(app, "holidays", "create", "Ours", f"{NOON:%Y-%m-%d} Moving", *ACME)
-    answer(app, "holidays", "create", "Theirs", f"{NOON + DAY:%Y-%m-%d}", *ACME)
+    answer(app, "holidays", "create", "Ours", f"{NEXT:%Y-%m-%d} Moving", *ACME)
+    answer(app, "holidays", "create", "Theirs", f"{NEXT + DAY:%Y-%m-%d}", *ACME)
     followed = answer(app, "holidays", "follow", "Ours", "Noon", *ACME)
     assert (followed["holidays"], followed["rev"]) == (["Ours"], 2)
-    assert stored(app, schedule).next_at == NOON + DAY
+    assert stored(app, schedule).next_at == NEXT + DAY
     said = flask(app, "holidays", "follow", "Theirs", str(schedule.id), *ACME)
     assert (said.exit_code, said.stdout) == (0, "Noon leaves out the days of Theirs from now on.\n")
-    assert stored(app, schedule).next_at == NOON + 2 * DAY
+    assert stored(app, schedule).next_at == NEXT + 2 * DAY
     assert answer(app, "schedules", "show", "Noon", *ACME)["holidays"] == ["Ours", "Theirs"]
     assert answer(app, "holidays", "show", "Ours", *ACME)["schedules"] == ["Noon"]
     said = flask(app, "holidays", "unfollow", "Ours", "Noon", *ACME)
     assert said.stdout == "Noon fires on the days of Ours again.\n"
-    assert stored(app, schedule).next_at == NOON
+    assert stored(app, schedule).next_at == NEXT
 
 
 def test_following_a_calendar_is_audited_and_stands_in_the_history(app: Dashboard, acme: Tenant) -> None:
     schedule = daily(app, acme)
-    answer(app, "holidays", "create", "Ours", f"{NOON:%Y-%m-%d}", *ACME)
+    answer(app, "holidays", "create", "Ours", f"{NEXT:%Y-%m-%d}", *ACME)
     answer(app, "holidays", "follow", "Ours", "Noon", *ACME)
     with app.app_context(), system_scope("test") as session:
         entry = session.scalars(sa.select(AuditEntry).where(AuditEntry.subject_id == schedule.id)).one()
@@ -143,16 +146,16 @@ def test_who_can_not_follow_is_told_in_a_sentence(
 
 
 def test_a_single_fire_on_a_day_off_keeps_its_schedule_from_following(app: Dashboard, acme: Tenant) -> None:
-    once = {"kind": "once", "crons": [], "once_local": NOON.replace(tzinfo=None)}
+    once = {"kind": "once", "crons": [], "once_local": NEXT.replace(tzinfo=None)}
     schedule = daily(app, acme, name="Once", **once)
-    answer(app, "holidays", "create", "Ours", f"{NOON:%Y-%m-%d} Moving", *ACME)
+    answer(app, "holidays", "create", "Ours", f"{NEXT:%Y-%m-%d} Moving", *ACME)
     code, said = refusal(app, "holidays", "follow", "Ours", "Once", *ACME)
     assert (code, said.startswith("Error: once_local: This is a day off: Moving.")) == (2, True)
-    assert (stored(app, schedule).next_at, stored(app, schedule).rev) == (NOON, 1)
+    assert (stored(app, schedule).next_at, stored(app, schedule).rev) == (NEXT, 1)
 
 
 def test_an_archived_schedule_follows_no_calendar(app: Dashboard, acme: Tenant) -> None:
-    schedule = daily(app, acme, archived_at=NOON - DAY)
+    schedule = daily(app, acme, archived_at=NEXT - DAY)
     answer(app, "holidays", "create", "Ours", "2020-01-01", *ACME)
     told = refusal(app, "holidays", "follow", "Ours", str(schedule.id), *ACME)
     assert told == (1, "Error: This schedule is archived. Restore it first.\n")
@@ -190,9 +193,9 @@ def test_anothers_calendar_is_not_found(app: Dashboard, acme: Tenant, globex: Te
 
 
 def test_a_blackout_is_added_listed_and_ended(app: Dashboard, acme: Tenant) -> None:
-    window = ("--from", local(NOON), "--to", local(NOON + DAY))
+    window = ("--from", local(NEXT), "--to", local(NEXT + DAY))
     made = answer(app, "blackouts", "add", "Audit", *window, *ACME)
-    assert datetime.fromisoformat(made["start_at"]) == NOON
+    assert datetime.fromisoformat(made["start_at"]) == NEXT
     assert [row["name"] for row in answer(app, "blackouts", "list", *ACME)] == ["Audit"]
     answer(app, "blackouts", "end", "Audit", *ACME)
     assert blackouts(app) == []
@@ -201,9 +204,9 @@ def test_a_blackout_is_added_listed_and_ended(app: Dashboard, acme: Tenant) -> N
 
 def test_a_blackout_that_swallows_fires_is_added_only_when_that_is_meant(app: Dashboard, acme: Tenant) -> None:
     daily(app, acme)
-    window = ("--from", local(NOON - timedelta(hours=1)), "--to", local(NOON + 2 * DAY))
+    window = ("--from", local(NEXT - timedelta(hours=1)), "--to", local(NEXT + 2 * DAY))
     result = flask(app, "blackouts", "add", "Audit", *window, *ACME)
-    assert (result.exit_code, result.stdout) == (1, "SCHEDULE  FIRES\nNoon      2\n")
+    assert (result.exit_code, result.stdout) == (1, "SCHEDULE  FIRES\nDaily     2\n")
     assert result.stderr == "Error: Nothing is changed yet: it swallows 2 fires. Add --yes to do it.\n"
     assert blackouts(app) == []
     answer(app, "blackouts", "add", "Audit", *window, "--yes", *ACME)
@@ -213,7 +216,7 @@ def test_a_blackout_that_swallows_fires_is_added_only_when_that_is_meant(app: Da
 def test_a_blackout_that_goes_on_is_ended_and_then_stands_among_the_past(app: Dashboard, acme: Tenant) -> None:
     began = datetime.now(UTC) - timedelta(hours=1)
     with app.app_context(), system_scope("test") as session:
-        session.add(Blackout(tenant_id=acme.id, name="Audit", start_at=began, end_at=NOON))
+        session.add(Blackout(tenant_id=acme.id, name="Audit", start_at=began, end_at=NEXT))
     assert flask(app, "blackouts", "end", "Audit", *ACME).stdout == "Audit is over: what is due from now on runs.\n"
     assert answer(app, "blackouts", "list", *ACME) == []
     assert [row["name"] for row in answer(app, "blackouts", "list", "--past", *ACME)] == ["Audit"]
@@ -222,11 +225,11 @@ def test_a_blackout_that_goes_on_is_ended_and_then_stands_among_the_past(app: Da
 @pytest.mark.parametrize(
     ("words", "code", "sentence"),
     [
-        (["add", "Audit", "--from", "soon", "--to", local(NOON)], 2, "from: “soon” is no time"),
-        (["add", "Audit", "--from", local(NOON), "--to", local(NOON)], 2, "Choose an end after the start"),
+        (["add", "Audit", "--from", "soon", "--to", local(NEXT)], 2, "from: “soon” is no time"),
+        (["add", "Audit", "--from", local(NEXT), "--to", local(NEXT)], 2, "Choose an end after the start"),
         (["add", "Audit", "--from", "2020-01-01T00:00", "--to", "2020-01-02T00:00"], 2, "This has passed"),
-        (["add", " ", "--from", local(NOON), "--to", local(NOON + DAY)], 2, "Give it a name"),
-        (["add", "Audit", "--to", local(NOON)], 2, "Missing option"),
+        (["add", " ", "--from", local(NEXT), "--to", local(NEXT + DAY)], 2, "Give it a name"),
+        (["add", "Audit", "--to", local(NEXT)], 2, "Missing option"),
         (["end", "Audit"], 1, "acme has no blackout Audit that is not over"),
     ],
     ids=["unreadable", "backwards", "past", "nameless", "no start", "unknown"],
@@ -241,16 +244,16 @@ def test_what_cannot_be_blacked_out_is_told_in_a_sentence(
 
 def test_times_without_an_offset_are_the_tenants(app: Dashboard, globex: Tenant) -> None:
     """Globex is in Tokyo, nine hours ahead of UTC."""
-    window = ("--from", f"{NOON:%Y-%m-%dT%H:%M}", "--to", f"{NOON + DAY:%Y-%m-%d %H:%M}")
+    window = ("--from", f"{NEXT:%Y-%m-%dT%H:%M}", "--to", f"{NEXT + DAY:%Y-%m-%d %H:%M}")
     answer(app, "blackouts", "add", "Audit", *window, "--tenant", "globex")
-    assert blackouts(app)[0].start_at == NOON - timedelta(hours=9)
+    assert blackouts(app)[0].start_at == NEXT - timedelta(hours=9)
 
 
 def test_each_change_is_in_the_audit_trail_with_the_system_as_its_actor(app: Dashboard, acme: Tenant) -> None:
     answer(app, "holidays", "create", "Ours", "2026-12-24", *ACME)
     answer(app, "holidays", "add", "Ours", "2026-12-25", *ACME)
     answer(app, "holidays", "delete", "Ours", *ACME)
-    answer(app, "blackouts", "add", "Audit", "--from", local(NOON), "--to", local(NOON + DAY), *ACME)
+    answer(app, "blackouts", "add", "Audit", "--from", local(NEXT), "--to", local(NEXT + DAY), *ACME)
     answer(app, "blackouts", "end", "Audit", *ACME)
     with app.app_context(), system_scope("test") as session:
         entries = session.scalars(sa.select(AuditEntry).order_by(AuditEntry.id)).all()

@@ -193,8 +193,8 @@ def test_a_crowded_minute_is_told_and_h_spreads_it_by_click(app: Dashboard, oper
     page = preview(operator, crons="weekdays at 7", timezone="UTC")
     assert "07:00 is shared with 12 other fires of this organisation. H in the place of the minute" in page
     # The minute comes from the schedule's id: with one of 60 it would be the crowded one again.
-    typed = echo_form(crons="weekdays at 7", spread="H", note="Typed before", schedule_id=UUID(int=1))
-    spread = operator.post("/schedules/previews", data=typed)
+    typed = echo_form(crons="weekdays at 7", timezone="UTC", note="Typed before", schedule_id=UUID(int=1))
+    spread = operator.post("/schedules/previews", data={**typed, "spread": "H"})
     assert ">\nH 7 * * 1-5</textarea>" in spread.text
     assert "Typed before" in spread.text
     assert "is shared" not in text_of(spread.text)

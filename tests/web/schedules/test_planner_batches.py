@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 from datetime import datetime, timedelta
+from functools import reduce
 from typing import Any
 
 import pytest
@@ -97,9 +98,16 @@ def test_every_run_of_a_batch_is_counted(app: Dashboard, acme: Tenant, globex: T
     assert Counter(run.tenant_id for run in runs(app)) == {acme.id: 5, globex.id: 3}
 
 
-def test_one_schedule_that_the_database_refuses_is_held_alone(app: Dashboard, acme: Tenant) -> None:
+NESTED = reduce(lambda inside, _: [inside], range(400), [])
+"""More lists in one another than are written for the database."""
+
+
+@pytest.mark.parametrize("values", [{"job_type": TooLong.key}, {"params": {"word": NESTED}}], ids=["long", "nested"])
+def test_one_schedule_that_cannot_be_written_is_held_alone(
+    app: Dashboard, acme: Tenant, values: dict[str, Any]
+) -> None:
     make_many(app, acme, 3)
-    bad = make_schedule(app, acme, due_for=timedelta(seconds=5), job_type=TooLong.key)
+    bad = make_schedule(app, acme, due_for=timedelta(seconds=5), **values)
     assert planned(app).runs == 3
     assert stored(app, bad).state == "needs_attention"
     assert "Save it again" in stored(app, bad).problem
