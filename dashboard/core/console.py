@@ -15,7 +15,7 @@ import click
 from flask import current_app
 from flask.cli import AppGroup
 from psycopg.errors import UndefinedColumn, UndefinedTable
-from sqlalchemy.exc import OperationalError, ProgrammingError
+from sqlalchemy.exc import DataError, DBAPIError, OperationalError
 
 from dashboard.core import formats
 from dashboard.core.errors import InvalidInput, StationmasterError
@@ -23,6 +23,10 @@ from dashboard.core.errors import InvalidInput, StationmasterError
 Row = Mapping[str, Any]
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
+
+
+SURROGATES = "surrogates not allowed"
+"""What Python says of an argument that is no UTF-8, when somebody encodes it."""
 
 
 class WrongValue(click.ClickException):
@@ -45,13 +49,27 @@ def told_errors() -> Iterator[None]:
         raise WrongValue("\n".join(f"{name}: {message}" for name, message in error.errors.items())) from error
     except StationmasterError as error:
         raise click.ClickException(str(error)) from error
-    except OperationalError as error:
-        reason = str(error.orig or error).strip().splitlines()[-1]
-        raise click.ClickException(f"The database does not answer: {reason}") from error
-    except ProgrammingError as error:
-        if not isinstance(error.orig, (UndefinedTable, UndefinedColumn)):
+    except UnicodeError as error:
+        if isinstance(error, UnicodeEncodeError) and error.reason != SURROGATES:
             raise
-        raise click.ClickException("The database has not the schema of this release. Run: flask db upgrade") from error
+        raise WrongValue("This is no text in UTF-8.") from error
+    except DBAPIError as error:
+        told = _told(error)
+        if told is None:
+            raise
+        raise told from error
+
+
+def _told(error: DBAPIError) -> click.ClickException | None:
+    """Return what to say of an error of the database, or None if nobody outside can do anything about it."""
+    reason = str(error.orig or error).strip().splitlines()[-1]
+    if isinstance(error, OperationalError):
+        return click.ClickException(f"The database does not answer: {reason}")
+    if isinstance(error, DataError):
+        return WrongValue(f"The database does not take this: {reason}")
+    if isinstance(error.orig, (UndefinedTable, UndefinedColumn)):
+        return click.ClickException("The database has not the schema of this release. Run: flask db upgrade")
+    return None
 
 
 class CommandGroup(AppGroup):

@@ -116,6 +116,30 @@ def test_an_error_is_a_sentence_on_stderr(app: Dashboard, acme: Tenant, words: l
     assert "Traceback" not in result.stderr
 
 
+@pytest.mark.parametrize(
+    ("words", "given", "said"),
+    [
+        (["tenants", "show", "\udcff"], b"", "This is no text in UTF-8."),
+        (["users", "disable", "\udcff@acme.test"], b"", "This is no text in UTF-8."),
+        (
+            ["users", "create", "a@acme.test", "--password-stdin"],
+            b"\xff\xfe\xfd and more\n",
+            "This is no text in UTF-8.",
+        ),
+        (["tenants", "set", "acme", "BRAND_NAME", "-"], b"a\0b\n", "The database does not take this: "),
+        (["holidays", "create", "Ours", "-", "--tenant", "acme"], b"2026-12-24 a\0b\n", "cannot contain NUL"),
+    ],
+    ids=["argument", "address", "password", "setting", "days"],
+)
+def test_what_is_no_text_is_refused_in_a_sentence(
+    app: Dashboard, acme: Tenant, words: list[str], given: bytes, said: str
+) -> None:
+    result = app.test_cli_runner().invoke(args=words, input=given)
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert said in result.stderr
+    assert "Traceback" not in result.stderr
+
+
 def test_runs_are_listed_shown_retried_and_cancelled(app: Dashboard, acme: Tenant) -> None:
     failed = make_run(app, acme, "failed", name="Nightly totals", error_message="No room left")
     waiting = make_run(app, acme, "ready", name="Export")
