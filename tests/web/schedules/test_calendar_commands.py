@@ -99,23 +99,23 @@ def test_a_schedule_follows_a_calendar_and_leaves_it_as_if_saved_in_the_editor(a
     schedule = daily(app, acme)
     answer(app, "holidays", "create", "Ours", f"{NEXT:%Y-%m-%d} Moving", *ACME)
     answer(app, "holidays", "create", "Theirs", f"{NEXT + DAY:%Y-%m-%d}", *ACME)
-    followed = answer(app, "holidays", "follow", "Ours", "Noon", *ACME)
+    followed = answer(app, "holidays", "follow", "Ours", "Daily", *ACME)
     assert (followed["holidays"], followed["rev"]) == (["Ours"], 2)
     assert stored(app, schedule).next_at == NEXT + DAY
     said = flask(app, "holidays", "follow", "Theirs", str(schedule.id), *ACME)
-    assert (said.exit_code, said.stdout) == (0, "Noon leaves out the days of Theirs from now on.\n")
+    assert (said.exit_code, said.stdout) == (0, "Daily leaves out the days of Theirs from now on.\n")
     assert stored(app, schedule).next_at == NEXT + 2 * DAY
-    assert answer(app, "schedules", "show", "Noon", *ACME)["holidays"] == ["Ours", "Theirs"]
-    assert answer(app, "holidays", "show", "Ours", *ACME)["schedules"] == ["Noon"]
-    said = flask(app, "holidays", "unfollow", "Ours", "Noon", *ACME)
-    assert said.stdout == "Noon fires on the days of Ours again.\n"
+    assert answer(app, "schedules", "show", "Daily", *ACME)["holidays"] == ["Ours", "Theirs"]
+    assert answer(app, "holidays", "show", "Ours", *ACME)["schedules"] == ["Daily"]
+    said = flask(app, "holidays", "unfollow", "Ours", "Daily", *ACME)
+    assert said.stdout == "Daily fires on the days of Ours again.\n"
     assert stored(app, schedule).next_at == NEXT
 
 
 def test_following_a_calendar_is_audited_and_stands_in_the_history(app: Dashboard, acme: Tenant) -> None:
     schedule = daily(app, acme)
     answer(app, "holidays", "create", "Ours", f"{NEXT:%Y-%m-%d}", *ACME)
-    answer(app, "holidays", "follow", "Ours", "Noon", *ACME)
+    answer(app, "holidays", "follow", "Ours", "Daily", *ACME)
     with app.app_context(), system_scope("test") as session:
         entry = session.scalars(sa.select(AuditEntry).where(AuditEntry.subject_id == schedule.id)).one()
     assert (entry.actor_kind, entry.action) == ("system", "schedule.update")
@@ -129,9 +129,9 @@ def test_following_a_calendar_is_audited_and_stands_in_the_history(app: Dashboar
     ("words", "sentence"),
     [
         (("follow", "Ours", "Nothing"), "acme has no schedule Nothing. See: flask schedules list"),
-        (("follow", "Nothing", "Noon"), "acme has no holiday calendar Nothing. See: flask holidays list"),
-        (("follow", "Known", "Noon"), "Noon follows Known already."),
-        (("unfollow", "Ours", "Noon"), "Noon does not follow Ours."),
+        (("follow", "Nothing", "Daily"), "acme has no holiday calendar Nothing. See: flask holidays list"),
+        (("follow", "Known", "Daily"), "Daily follows Known already."),
+        (("unfollow", "Ours", "Daily"), "Daily does not follow Ours."),
     ],
 )
 def test_who_can_not_follow_is_told_in_a_sentence(
@@ -140,7 +140,7 @@ def test_who_can_not_follow_is_told_in_a_sentence(
     schedule = daily(app, acme)
     for name in ("Ours", "Known"):
         answer(app, "holidays", "create", name, "2020-01-01", *ACME)
-    answer(app, "holidays", "follow", "Known", "Noon", *ACME)
+    answer(app, "holidays", "follow", "Known", "Daily", *ACME)
     assert refusal(app, "holidays", *words, *ACME) == (1, f"Error: {sentence}\n")
     assert stored(app, schedule).rev == 2
 
