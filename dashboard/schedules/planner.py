@@ -14,6 +14,7 @@ from uuid import UUID
 
 import sqlalchemy as sa
 import structlog
+from pydantic_core import PydanticSerializationError
 from sqlalchemy.exc import DataError, DBAPIError, IntegrityError
 from sqlalchemy.orm import Session
 
@@ -39,6 +40,9 @@ MOST_IN_BATCH = 20_000
 
 SUSPENDED = "The organisation is suspended."
 POISONED = "Planning it failed for a reason that is no fault of yours. Save it again to let it try anew."
+
+REFUSED = (IntegrityError, DataError, PydanticSerializationError)
+"""How the database, or what writes JSON for it, refuses a value."""
 
 log = structlog.get_logger(__name__)
 
@@ -193,15 +197,15 @@ def _decide(verdict: Verdict, due: list[datetime], now: datetime, *, more: bool)
 
 
 def _carry_out(session: Session, verdicts: Sequence[Verdict], now: datetime) -> tuple[int, int]:
-    """Write the verdicts at once; should the database refuse something in them, one by one, and hold the culprits.
+    """Write the verdicts at once; should something in them be refused, one by one, and hold the culprits.
 
     Return how many runs and skips there were.
     """
     try:
         with session.begin_nested():
             return _write(session, verdicts, now)
-    except (IntegrityError, DataError) as error:
-        log.error("batch_is_poisoned", schedules=len(verdicts), reason=_first_line(error))
+    except REFUSED as error:
+        log.error("batch_is_poisoned", schedules=len(verdicts), reason=_reason(error))
     written = [_write_alone(session, verdict, now) for verdict in verdicts]
     return sum(runs for runs, _ in written), sum(skips for _, skips in written)
 
@@ -211,14 +215,14 @@ def _write_alone(session: Session, verdict: Verdict, now: datetime) -> tuple[int
     try:
         with session.begin_nested():
             return _write(session, [verdict], now)
-    except (IntegrityError, DataError) as error:
-        log.error("schedule_is_poisoned", schedule_id=str(verdict.schedule.id), reason=_first_line(error))
+    except REFUSED as error:
+        log.error("schedule_is_poisoned", schedule_id=str(verdict.schedule.id), reason=_reason(error))
         return _write(session, [hold(verdict.schedule, POISONED)], now)
 
 
-def _first_line(error: DBAPIError) -> str:
+def _reason(error: Exception) -> str:
     """Return what the database said, without the parameters: a job's may be secret."""
-    return str(error.orig).partition("\n")[0]
+    return str(error.orig).partition("\n")[0] if isinstance(error, DBAPIError) else "It cannot be written as JSON."
 
 
 def _write(session: Session, verdicts: Sequence[Verdict], now: datetime) -> tuple[int, int]:
