@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
 
+from pydantic_core import to_json
+
 from dashboard.core.errors import StationmasterError
 
 Result = Mapping[str, Any] | None
@@ -30,17 +32,21 @@ class RunStopped(StationmasterError):
 
 
 class BadResult(PermanentError):
-    """The job returned something that is not a JSON object; its work is done, but its result cannot be kept."""
+    """The job returned no JSON object, or one too deep; its work is done, but its result cannot be kept."""
 
 
 def as_json(result: object) -> dict[str, Any] | None:
-    """Return `result` as it will be stored. Raises BadResult for what is neither None nor a JSON object."""
+    """Return `result` as it will be stored.
+
+    Raises BadResult for what is neither None nor a JSON object, and for one so deep that a page could not read it.
+    """
     if result is None:
         return None
     if not isinstance(result, Mapping):
         raise BadResult
     try:
         stored: dict[str, Any] = json.loads(json.dumps(dict(result), allow_nan=False))
-    except (TypeError, ValueError):
+        to_json(stored)  # it goes 250 deep
+    except (TypeError, ValueError, RecursionError):
         raise BadResult from None
     return stored

@@ -171,6 +171,13 @@ def test_stored_parameters_that_no_longer_fit_are_refused(stored: dict[str, Any]
 def test_a_result_must_be_a_json_object_or_nothing() -> None:
     assert as_json(None) is None
     assert as_json({"sent": 3}) == {"sent": 3}
-    for wrong in (3, {"at": object()}, {"share": float("nan")}):
+    for wrong in (3, {"at": object()}, {"share": float("nan")}, {"tree": nested(400)}, {"tree": nested(5000)}):
         with pytest.raises(BadResult):
             as_json(wrong)
+
+
+def nested(depth: int) -> list[Any]:
+    inside: list[Any] = []
+    for _ in range(depth):
+        inside = [inside]
+    return inside
