@@ -150,7 +150,6 @@ class OfficeView(Guarded, ModelView):
     create_template = edit_template = "admin/form.html"
     details_template = "admin/details.html"
     noun = "record"
-    removal = "It takes effect at once."
     related: Sequence[Any] = ()
 
     def __init__(self, model: type[Any], name: str, endpoint: str) -> None:
@@ -180,6 +179,10 @@ class OfficeView(Guarded, ModelView):
         """Render a page; an answer to a form that did not do is 422."""
         page = super().render(template, **kwargs)
         return (page, 422) if request.method == "POST" else page
+
+    def removal_question(self, model: Any) -> str:
+        """Return what is asked before a record is removed: which, and what that means."""
+        raise NotImplementedError
 
     def create_model(self, form: Form) -> Any:
         """Let `add` make the thing; what it does not take is said beside the fields."""

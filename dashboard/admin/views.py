@@ -148,10 +148,6 @@ class People(OfficeView):
 
     can_create = can_edit = can_delete = True
     noun = "person"
-    removal = (
-        "It is for good: they are out of every tenant at once. What they made stays, and so does their name in the"
-        " audit trail. Disable who may come back."
-    )
     form = NewUserForm
     edit_form_class = UserForm
     column_list = ("name", "email", "is_platform_owner", "disabled_at", "created_at")
@@ -187,6 +183,12 @@ class People(OfficeView):
             actions.set_password(session, user, form.password.data)
         return user
 
+    def removal_question(self, model: User) -> str:
+        return (
+            f"Delete {model.name} ({model.email}) for good? They are out of every tenant at once. What they made stays,"
+            " and so does their name in the audit trail. Disable who may come back."
+        )
+
     def remove(self, session: Session, model: User) -> User:
         return actions.delete_user(session, model.id, by=current_user.id)
 
@@ -216,6 +218,9 @@ class Memberships(OfficeView):
 
     def change(self, session: Session, model: Membership, form: Form) -> Membership:
         return actions.change_role(session, model.tenant_id, model.user_id, form.role.data)
+
+    def removal_question(self, model: Membership) -> str:
+        return f"End the membership of {model.user.name} in {model.tenant.name}? It takes effect at once."
 
     def remove(self, session: Session, model: Membership) -> Membership:
         return actions.remove_member(session, model.tenant_id, model.user_id)

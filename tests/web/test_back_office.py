@@ -196,6 +196,7 @@ def test_removing_asks_first(root: Browser) -> None:
     forms = [form for form in page.forms if "/delete/" in (form.get("action") or "")]
     assert forms
     assert all(form["data-confirm"] for form in forms)
+    assert "End the membership of Alice in Acme? It takes effect at once." in [form["data-confirm"] for form in forms]
 
 
 def test_no_tenant_loses_its_last_admin(app: Dashboard, root: Browser, acme: Tenant, people: People) -> None:

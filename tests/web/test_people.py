@@ -124,7 +124,7 @@ def test_the_last_platform_owner_stays(app: Dashboard, people: People, act: tupl
 
 def test_an_owner_deletes_a_person_in_the_back_office(app: Dashboard, root: Browser, people: People) -> None:
     forms = [each for each in read_page(root.get("/platform/people/")).forms if each.get("data-confirm")]
-    assert "It is for good" in str(forms[0]["data-confirm"])
+    assert "Delete Olivia (olivia@acme.test) for good?" in str([form["data-confirm"] for form in forms])
     root.post("/platform/people/delete/", data={"id": str(people.olivia)})
     assert (people.olivia,) not in rows(app, User.id)
     assert [entry[2:4] for entry in entries(app, "user.delete")] == [("user", "olivia@acme.test")]
