@@ -6,7 +6,10 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 
 import pytest
+import redis
 
+from scripts.embedded import DATABASE
+from tests.application import empty
 from tests.chaos.site import Site, installed
 
 
@@ -18,10 +21,13 @@ def ground(environment: dict[str, str]) -> Iterator[Site]:
 
 @pytest.fixture
 def site(ground: Site) -> Iterator[Site]:
-    """The installation with both servers up; the processes of the test are gone after it."""
+    """The installation with both servers up; the processes of the test, and what they left, are gone after it."""
     with ExitStack() as stack:
         ground.stack = stack
         yield ground
     for server in (ground.postgres, ground.valkey):
         if server.pid is None:
             server.start()
+    empty(ground.app, ground.postgres.address, DATABASE)
+    with redis.Redis.from_url(ground.valkey.url()) as client:
+        client.flushall()
