@@ -21,7 +21,7 @@ from dashboard.emails.smtp import Verdict
 from dashboard.jobs.outcomes import RetryLater, RunStopped
 from dashboard.runs.models import Run
 from tests.factories.mailings import Said, acting, deliveries_of, make_mail_run, perform, states_of_mails
-from tests.processes import wait_until
+from tests.processes import DEADLINE_SECONDS, wait_until
 from tests.smtp import Break, MailServerForTests, Step
 
 OLIVIA, PETER, QUINN = "olivia@acme.example", "peter@acme.example", "quinn@acme.example"
@@ -192,10 +192,10 @@ def test_a_worker_that_was_only_slow_sends_nothing_that_another_took_over(
 
     thread = Thread(target=slow_worker)
     thread.start()
-    assert server.waiting.wait(10)
+    assert server.waiting.wait(DEADLINE_SECONDS)
     set_columns(app, Delivery, Delivery.run_id == run.id, attempt=2)
     server.release()
-    thread.join(10)
+    thread.join(DEADLINE_SECONDS)
     assert [type(error) for error in raised] == [RunStopped]
     assert server.mails == []
 
@@ -260,11 +260,11 @@ def test_mails_of_a_tenant_keep_their_distance_over_all_its_runs(
     app: Dashboard, sending: Tenant, globex: Tenant
 ) -> None:
     with acting(app, sending):
-        waits = [next_turn(60) for _ in range(4)]
+        waits = [next_turn(1) for _ in range(4)]
     assert waits[0] == timedelta()
-    assert [round(wait.total_seconds()) for wait in waits[1:]] == [1, 2, 3]
+    assert [round(wait / timedelta(minutes=1)) for wait in waits[1:]] == [1, 2, 3]
     with acting(app, globex):
-        assert next_turn(60) == timedelta()
+        assert next_turn(1) == timedelta()
 
 
 def test_a_mail_waits_for_its_turn_until_the_run_is_stopped(
@@ -285,6 +285,6 @@ def test_a_mail_waits_for_its_turn_until_the_run_is_stopped(
     thread.start()
     wait_until(lambda: said.progress_made)
     said.stop_after = 0
-    thread.join(10)
+    thread.join(DEADLINE_SECONDS)
     assert len(stopped) == 1
     assert server.mails == []

@@ -33,6 +33,7 @@ from dashboard.emails.failures import (
 from dashboard.emails.smtp import Conversation, MailServer, Protection
 from dashboard.jobs.outcomes import PermanentError
 from scripts.embedded import HOST
+from tests.processes import DEADLINE_SECONDS
 from tests.smtp import mail_server
 
 CANARY = "hunter2-canary"
@@ -47,6 +48,7 @@ def server_at(
     password: str = "",
     private: bool = True,
     host: str = HOST,
+    timeout: float = DEADLINE_SECONDS,
 ) -> MailServer:
     return MailServer(
         host=host,
@@ -56,7 +58,7 @@ def server_at(
         password=SecretStr(password),
         our_name="jobs.acme.test",
         allow_private=private,
-        timeout=2,
+        timeout=timeout,
     )
 
 
@@ -121,7 +123,7 @@ def lines_server(*answers: bytes) -> Iterator[int]:
     thread.start()
     with listener:
         yield listener.getsockname()[1]
-    thread.join(5)
+    thread.join(DEADLINE_SECONDS)
 
 
 def test_content_arrives_as_it_was_written_dots_and_all() -> None:
@@ -204,8 +206,9 @@ def test_a_wrong_password_is_told_and_never_repeated(password: str) -> None:
 def test_each_way_a_server_may_fail_has_its_sentence_and_none_of_the_servers_words(
     answers: tuple[bytes, ...], error: type[MailError], user: str
 ) -> None:
+    timeout = 1 if error is MailServerAway else DEADLINE_SECONDS  # only what falls silent has to be given up
     with lines_server(*answers) as port, pytest.raises(MailError) as caught:
-        send(server_at(port, user=user, password="x"))
+        send(server_at(port, user=user, password="x", timeout=timeout))
     assert type(caught.value) is error
     assert "canary" not in "".join(traceback.format_exception(caught.value))
 
