@@ -7,6 +7,7 @@ import stat
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -32,8 +33,11 @@ DATABASES = ("DATABASE_URL", "SYSTEM_DATABASE_URL", "OWNER_DATABASE_URL")
 
 @pytest.fixture
 def written() -> dict[str, str]:
-    """The values of a new .env on ports that are free."""
-    return fresh_values({name: free_port() for name in PREFERRED_PORTS})
+    """The values of a new .env on ports that are free, and no two of them the same."""
+    with ExitStack() as probes:
+        held = [probes.enter_context(socket.create_server((HOST, 0))) for _ in PREFERRED_PORTS]
+        ports = [probe.getsockname()[1] for probe in held]
+    return fresh_values(dict(zip(PREFERRED_PORTS, ports, strict=True)))
 
 
 @pytest.fixture
