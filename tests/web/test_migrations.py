@@ -21,7 +21,7 @@ from dashboard.core.orm import Base, db, system_scope
 from dashboard.database import MIGRATIONS
 from migrations import TURN_LOCK, attach
 from migrations.privileges import APP_TABLES
-from tests.processes import running, wait_until
+from tests.processes import DEADLINE_SECONDS, running, wait_until
 from tests.servers import PostgresAddress
 
 SYSTEM_ONLY = {
@@ -192,10 +192,10 @@ def test_two_releases_that_migrate_at_once_take_turns(
         owner = stack.enter_context(psycopg.connect(postgres.url("owner", fresh_database), autocommit=True))
         owner.execute("SELECT pg_advisory_lock(%s)", [TURN_LOCK])
         releases = [stack.enter_context(running(command, fresh_environment)) for _ in range(2)]
-        wait_until(lambda: owner.execute(WAITING, [fresh_database]).fetchone() == (2,), 40)
+        wait_until(lambda: owner.execute(WAITING, [fresh_database]).fetchone() == (2,))
         owner.execute("SELECT pg_advisory_unlock(%s)", [TURN_LOCK])
         for release in releases:
-            assert release.popen.wait(40) == 0, release.output()
+            assert release.popen.wait(DEADLINE_SECONDS) == 0, release.output()
     assert rules_in(postgres.url("owner", fresh_database))
 
 

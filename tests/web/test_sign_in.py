@@ -252,8 +252,9 @@ def test_guessing_from_elsewhere_does_not_lock_out_the_owner_of_a_known_browser(
 
 def test_guessing_many_accounts_from_one_address_is_slowed_down(app: Dashboard, acme: Tenant) -> None:
     browser = visit(app, acme)
-    codes = [browser.sign_in(f"user{number}@many.test", "wrong password").status_code for number in range(21)]
-    assert codes == [422] * 20 + [429]
+    browser.take_token()  # once: all attempts have to come within a minute
+    forms = [{"email": f"user{number}@many.test", "password": "wrong password"} for number in range(21)]
+    assert [browser.post("/sign-in", data=form).status_code for form in forms] == [422] * 20 + [429]
 
 
 def test_the_right_password_is_never_slowed_down(app: Dashboard, acme: Tenant, people: People) -> None:

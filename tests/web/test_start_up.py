@@ -30,7 +30,7 @@ def test_a_process_refuses_to_start_as_superuser(
     careless = {**environment, "DATABASE_URL": postgres.url("admin", database), "PORT": str(free_port())}
     process = start_process(PROGRAMS[program], careless)
     try:
-        wait_until(lambda: not process.is_running, 40, process.output)
+        wait_until(lambda: not process.is_running, explain=process.output)
         assert process.popen.returncode == 1
         assert f"DATABASE_URL {REFUSAL}" in process.output()
         assert "Traceback" not in process.output()

@@ -205,7 +205,7 @@ def test_a_run_that_somebody_holds_for_a_moment_is_not_forgotten(
     with app.app_context(), system_scope("test") as holder:
         (held,) = holder.scalars(sa.select(Run).where(Run.state == "failed").with_for_update()).all()
         beat.start()
-        wait_until(lambda: somebody_waits(app), 10.0)
+        wait_until(lambda: somebody_waits(app))
     beat.join()
     assert run_of(app, held.id).state == "ready"
     assert only_bulk(app).done == 4
