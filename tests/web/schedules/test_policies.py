@@ -202,7 +202,7 @@ def test_who_paused_a_schedule_and_why_is_read_on_its_page_in_its_history_and_in
     schedule = failing(app, acme, name="Export")
     ended(app, acme, schedule, "failed", "failed")
     planned(app)
-    assert "by the system: Its last 2 runs failed." in text_of(operator.get(f"/schedules/{schedule.id}").text)
+    assert "by the system: Its last 2 runs failed. " in text_of(operator.get(f"/schedules/{schedule.id}").text)
     operator.post(f"/schedules/{schedule.id}/resumptions")
     history = text_of(operator.get(f"/schedules/{schedule.id}/revisions").text)
     assert re.search(r"Resumed [^P]+ by Olivia.* Paused .+ by System: Its last 2 runs failed\.", history)
