@@ -39,7 +39,9 @@ def procfile(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def settings_of_fleet(environment: dict[str, str]) -> dict[str, str]:
-    return {**environment, "PLUGINS": PLUGIN, "WORKER_CONCURRENCY": "3", "PATH": f"{Path(sys.executable).parent}:/bin"}
+    """Short runs have three of honcho's five seconds to end, and what is handed back has two."""
+    own = {"PLUGINS": PLUGIN, "WORKER_CONCURRENCY": "3", "SOFT_SHUTDOWN_SECONDS": "3"}
+    return {**environment, **own, "PATH": f"{Path(sys.executable).parent}:/bin"}
 
 
 @contextmanager
