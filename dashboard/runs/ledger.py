@@ -71,7 +71,7 @@ def enqueue_all(session: Session, requests: Sequence[RunRequest], now: datetime 
     if not requests:
         return []
     now = now or database_now(session)
-    ids = sorted(new_id() for _ in requests)  # made within one millisecond they would be in no order
+    ids = [new_id() for _ in requests]
     rows = [_row(run_id, request, now) for run_id, request in zip(ids, requests, strict=True)]
     session.execute(_INSERT, {"rows": rows_as_json(rows)})
     for run_id in ids:
