@@ -13,12 +13,12 @@ from uuid import UUID
 
 import sqlalchemy as sa
 from flask import url_for
-from sqlalchemy.orm import aliased
 
 from dashboard.accounts.models import User
 from dashboard.accounts.signing_in import FORMER_MEMBER
 from dashboard.audit.models import AuditEntry
 from dashboard.core.clock import utc_now
+from dashboard.core.ids import earliest_id
 from dashboard.core.orm import db
 from dashboard.core.paging import cursor
 from dashboard.core.templating import browser_zone
@@ -43,8 +43,8 @@ COMPARED = timedelta(days=30)
 MOST_COMPARED = 5000
 HISTORY = 30
 
-RECENT_ENTRIES = 10_000
-"""How far back in its tenant's trail a schedule's pauses are looked for: no index leads to them."""
+TURNS_WITHIN = timedelta(days=365)
+"""How far back in its tenant's trail a schedule's turns are looked for: an index leads to the time, not to them."""
 
 TURNS = {
     "schedule.pause": "Paused",
@@ -370,14 +370,17 @@ class Turn:
 
 
 def schedule_history(schedule: Schedule) -> list[Revision | Turn]:
-    """Return the saves of a schedule and its last turns, newest first."""
+    """Return the saves of a schedule and its last turns of a year, newest first."""
     return sorted([*saves(schedule), *_turns(schedule)], key=attrgetter("at"), reverse=True)
 
 
 def _turns(schedule: Schedule) -> list[Turn]:
-    trail = sa.select(AuditEntry).where(AuditEntry.tenant_id == current_tenant().id).order_by(AuditEntry.id.desc())
-    recent = aliased(AuditEntry, trail.limit(RECENT_ENTRIES).subquery())
-    found = sa.select(recent).where(recent.subject_id == schedule.id, recent.action.in_(TURNS))
+    found = sa.select(AuditEntry).where(
+        AuditEntry.tenant_id == current_tenant().id,
+        AuditEntry.id >= earliest_id(utc_now() - TURNS_WITHIN),
+        AuditEntry.subject_id == schedule.id,
+        AuditEntry.action.in_(TURNS),
+    )
     return [
         Turn(
             word=TURNS[entry.action],
@@ -386,7 +389,7 @@ def _turns(schedule: Schedule) -> list[Turn]:
             reason=entry.details.get("reason", ""),
             until=instant(entry.details.get("until", "")),
         )
-        for entry in db.session.scalars(found.order_by(recent.id.desc()).limit(HISTORY))
+        for entry in db.session.scalars(found.order_by(AuditEntry.id.desc()).limit(HISTORY))
     ]
 
 
