@@ -1,4 +1,4 @@
-"""Keep each tenant's counters equal to its runs: they are counted when the transaction that moved the runs commits.
+"""Keep each tenant's counters equal to its runs, and the version of what its pages show: both when a change commits.
 
 Not earlier, because a job may enqueue a run and go on working for minutes before it commits: nobody may wait for the
 lock on the counters for so long. All tenants of a transaction are locked in one order, so that none deadlock.
@@ -26,11 +26,17 @@ RUNS = "runs"
 SCHEDULES = "schedules"
 
 _MOVED = "runs moved"
+_SHOWN = "tenants with something new to show"
 
 
 def moved(session: Session, run_id: UUID, old: str | None) -> None:
     """Remember that the transaction changed a run that was in state `old` before (None: it is new)."""
     session.info.setdefault(_MOVED, {}).setdefault(run_id, old)
+
+
+def shown(session: Session, tenant_id: UUID) -> None:
+    """Let the tenant's open pages look anew once this transaction commits: something else than a run has changed."""
+    session.info.setdefault(_SHOWN, set()).add(tenant_id)
 
 
 def notify(session: Session, word: str) -> None:
@@ -45,9 +51,13 @@ _NOTIFY = sa.text("SELECT pg_notify(:channel, :word)")
 def _count(session: Session) -> None:
     if session.in_nested_transaction():
         return
-    before: Mapping[UUID, str | None] | None = session.info.pop(_MOVED, None)
+    before: Mapping[UUID, str | None] = session.info.pop(_MOVED, {})
+    changes = _changes(session, before)
+    for tenant_id in session.info.pop(_SHOWN, ()):
+        changes.setdefault(tenant_id, _Change())
+    if changes:
+        _apply(session, changes)
     if before:
-        _apply(session, _changes(session, before))
         notify(session, RUNS)
 
 
@@ -55,6 +65,7 @@ def _count(session: Session) -> None:
 def _forget(session: Session, transaction: SessionTransaction) -> None:
     if transaction.parent is None:
         session.info.pop(_MOVED, None)
+        session.info.pop(_SHOWN, None)
 
 
 @dataclass(slots=True)

@@ -26,6 +26,7 @@ from dashboard.core.orm import db
 from dashboard.core.tenancy import require_binding
 from dashboard.jobs.registry import JobType, UnknownJobType, job_type
 from dashboard.runs.ledger import RunRequest, cancel, enqueue_all
+from dashboard.runs.load import shown
 from dashboard.runs.models import Run
 from dashboard.runs.states import ACTIVE_STATES, PROBLEM_STATES, SUCCEEDED
 from dashboard.schedules.actions import recurrence
@@ -241,4 +242,5 @@ def _progress(backfill: Backfill) -> Progress:
 def _commit(session: Session, action: str, schedule: Schedule, backfill: Backfill) -> None:
     details = {"backfill": str(backfill.id), "mode": backfill.mode, "total": backfill.total}
     record(session, action, subject=("schedule", schedule.id, schedule.name), details=details)
+    shown(session, schedule.tenant_id)
     session.commit()

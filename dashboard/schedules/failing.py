@@ -12,6 +12,7 @@ from sqlalchemy.orm import Session
 from dashboard.audit.actions import record
 from dashboard.core.formats import plural
 from dashboard.core.tenancy import SYSTEM
+from dashboard.runs.load import shown
 from dashboard.runs.states import PROBLEM_STATES, SUCCEEDED
 from dashboard.schedules.claiming import DueSchedule
 
@@ -38,6 +39,7 @@ def pause_failing(session: Session, schedules: Sequence[DueSchedule]) -> set[UUI
 def _pause(session: Session, schedule: DueSchedule) -> None:
     reason = f"Its last {plural(schedule.pause_after_failures or 0, 'run')} failed."
     session.execute(_PAUSE, {"id": schedule.id, "reason": reason})
+    shown(session, schedule.tenant_id)
     record(
         session,
         "schedule.pause",

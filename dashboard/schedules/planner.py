@@ -22,6 +22,7 @@ from dashboard.core.orm import rows_as_json
 from dashboard.core.tenancy import Actor
 from dashboard.jobs.registry import UnknownJobType, job_type
 from dashboard.runs.ledger import RunRequest, cancel, enqueue_all
+from dashboard.runs.load import shown
 from dashboard.runs.models import Run
 from dashboard.runs.states import ACTIVE_STATES
 from dashboard.schedules.blackouts import Window, divide
@@ -237,6 +238,8 @@ def _write(session: Session, verdicts: Sequence[Verdict], now: datetime) -> tupl
     _cancel_active(session, [verdict.schedule for verdict, _ in launches if _cancels(verdict)])
     enqueue_all(session, [_request(verdict, entry) for verdict, entry in launches])
     _advance(session, verdicts)
+    for tenant_id in {verdict.schedule.tenant_id for verdict in verdicts}:
+        shown(session, tenant_id)
     return len(launches), sum(entry.decision == SKIP for _, entry in entries)
 
 

@@ -10,6 +10,7 @@ import sqlalchemy as sa
 
 from dashboard.app import Dashboard
 from dashboard.core import secrets
+from dashboard.core.clock import utc_now
 from dashboard.core.orm import system_scope
 from dashboard.core.tenancy import Tenant
 from dashboard.runs.models import Run
@@ -17,7 +18,7 @@ from dashboard.schedules.models import Occurrence, Schedule
 from dashboard.schedules.planner import plan
 from tests.factories import make_user
 from tests.factories.job_types import Echo
-from tests.factories.schedules import echo_form, make_schedule
+from tests.factories.schedules import echo_form, make_schedule, planned
 from tests.signing_in import Browser, sign_in
 
 
@@ -226,6 +227,31 @@ def test_the_panel_answers_304_until_something_changes(app: Dashboard, operator:
     assert operator.get(f"/schedules/{schedule.id}", headers={**poll, **tag}).status_code == 304
     operator.post(f"/schedules/{schedule.id}/runs")
     assert operator.get(f"/schedules/{schedule.id}", headers={**poll, **tag}).status_code == 200
+
+
+@pytest.mark.parametrize("act", ["pauses", "fires/skips", "archivings"])
+def test_open_pages_show_what_somebody_decides(app: Dashboard, operator: Browser, acme: Tenant, act: str) -> None:
+    tomorrow = utc_now().replace(microsecond=0) + timedelta(days=1)
+    schedule = make_schedule(app, acme, next_at=tomorrow, anchor=tomorrow)
+    polls = {
+        url: {"HX-Request": "true", "HX-PTag": operator.get(url).headers["HX-PTag"]}
+        for url in (f"/schedules/{schedule.id}", "/schedules")
+    }
+    assert [operator.get(url, headers=poll).status_code for url, poll in polls.items()] == [304, 304]
+    fields = {"nominal": tomorrow.isoformat(), "reason": "Stocktaking"}
+    assert operator.post(f"/schedules/{schedule.id}/{act}", data=fields).status_code == 303
+    assert [operator.get(url, headers=poll).status_code for url, poll in polls.items()] == [200, 200]
+
+
+def test_an_open_page_shows_what_the_planner_decides_without_a_run(
+    app: Dashboard, operator: Browser, acme: Tenant
+) -> None:
+    schedule = make_schedule(app, acme, due_for=timedelta(seconds=5), job_type="gone.plugin")
+    url = f"/schedules/{schedule.id}"
+    tag = {"HX-Request": "true", "HX-PTag": operator.get(url).headers["HX-PTag"]}
+    assert operator.get(url, headers=tag).status_code == 304
+    planned(app)
+    assert "gone.plugin" in operator.get(url, headers=tag).text
 
 
 def test_every_policy_is_kept_and_comes_back_in_the_editor(app: Dashboard, operator: Browser) -> None:
