@@ -26,7 +26,7 @@ def frozen(site: Site, *plugins: str, patience: float = PATIENCE_SECONDS) -> Rep
     storm = Storm(site, random.Random(1), plugins)
     with witness() as port:
         storm.fleet.start()
-        runs = storm.enqueue(80, port)
+        runs = storm.enqueue(160, port)
         wait_until(lambda: what_was_seen(port).effects, explain=storm.said)
         with held(storm.fleet.workers):
             begun = storm.holding(runs)
