@@ -7,6 +7,7 @@ import signal
 import threading
 from _thread import start_new_thread
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from types import FrameType
 from typing import Any, cast
 from uuid import UUID
@@ -17,6 +18,7 @@ from celery import bootsteps
 from celery.apps import worker
 from celery.signals import worker_init, worker_ready, worker_shutting_down
 from celery.worker import WorkController
+from celery.worker.request import Request
 from celery.worker.state import active_requests, reserved_requests
 from flask import Flask
 
@@ -134,12 +136,19 @@ class Worker(worker.Worker):
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
         attendance = attendance_of(cast(TenantCelery, self.app).flask_app)
         attendance.leave_soon()
-        taken = list(reserved_requests)  # of which the pool has begun the active ones
+        taken = _taken()
         if taken:
             log.info("worker_stops", busy=len(taken), seconds=attendance.settings.soft_shutdown_seconds)
             runs = [(UUID(each.args[0]), int(each.args[1])) for each in taken if each.task.name == EXECUTE]
             attendance.wait_for_runs(runs, forever=len(runs) < len(taken))
         return True
+
+
+def _taken() -> list[Request]:
+    """Return all that this worker has taken from the broker, whether the pool has begun it or not."""
+    while True:
+        with suppress(RuntimeError):  # another thread ended one meanwhile
+            return list(reserved_requests)
 
 
 def _in_a_greenlet(handler: Handler) -> Handler:
