@@ -35,7 +35,10 @@ from dashboard.schedules.occurrences import NAMED_SKIP, NO_BACKFILL, SKIP, Entry
 from dashboard.schedules.recurrence import Recurrence, RecurrenceError, Skip
 from dashboard.schedules.timing import due_until, next_after, recurrence_of, rules_version, start_of
 
-BATCH = 1000
+BATCH = 500
+"""Schedules planned in one transaction: many enough that its cost is shared, few enough that two planners share the
+work from the beginning to the end."""
+
 MOST_IN_BATCH = 20_000
 """Instants of all schedules handled in one transaction, so that none gets long."""
 

@@ -37,7 +37,7 @@ class Sizes:
     many: int = 1_000_000
     due: int = 10_000
     edited: int = 10_000
-    ticks: int = 1000
+    ticks: int = 5000
     edits: int = 5
     rounds: int = 3
     budget: float = 10.0
