@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import math
+
 import psycopg
 
 from config.settings import Settings
-from dashboard.schedules.claiming import GLANCE, Glance
+from dashboard.schedules.claiming import GLANCE
 
 CONNECT_TIMEOUT_SECONDS = 5
 
 
 class Lookout:
-    """Asks PostgreSQL for its time and for the next instant that is due; a tenth of what a session costs."""
+    """Asks PostgreSQL when something is due next, by its own clock; a tenth of what a session costs."""
 
     def __init__(self, settings: Settings) -> None:
         self.url = settings.system_url.get_secret_value().replace("postgresql+psycopg://", "postgresql://", 1)
@@ -19,8 +21,11 @@ class Lookout:
         self.prepare_threshold = None if settings.direct_database_url else 5
         self._cursor: psycopg.Cursor | None = None
 
-    def look(self) -> Glance:
-        """Return what is due next. Raises psycopg.Error while the database is away."""
+    def look(self) -> float:
+        """Return in how many seconds something is due: 0 or less if it is, infinity if nothing is planned.
+
+        Raises psycopg.Error while the database is away.
+        """
         cursor = self._cursor or self._connect()
         try:
             if not self.one_credential:
@@ -50,6 +55,6 @@ class Lookout:
         return self._cursor
 
 
-def _ask(cursor: psycopg.Cursor) -> Glance:
-    now, due_at = cursor.execute(GLANCE).fetchone() or (None, None)
-    return Glance(now=now, due_at=due_at)
+def _ask(cursor: psycopg.Cursor) -> float:
+    (seconds,) = cursor.execute(GLANCE).fetchone() or (None,)
+    return math.inf if seconds is None else float(seconds)

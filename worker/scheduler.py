@@ -182,9 +182,9 @@ class Scheduler:
             part.stop()
 
     def _plan(self) -> float:
-        glance = self._lookout.look()
-        if not glance.is_due:
-            return glance.wait(POLL_SECONDS)
+        due_in = self._lookout.look()
+        if due_in > 0:
+            return min(due_in, POLL_SECONDS)
         with system_scope("planner") as session:
             result = plan(session, database_now(session))
         if result.full:

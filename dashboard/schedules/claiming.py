@@ -19,11 +19,14 @@ from dashboard.schedules.models import ASLEEP, ENABLED, Schedule
 from dashboard.tenants.options import option_for
 
 GLANCE = f"""
-SELECT now(), least(
+SELECT CAST(extract(epoch FROM least(
     (SELECT next_at FROM schedule WHERE {ENABLED} ORDER BY next_at LIMIT 1),
-    (SELECT paused_until FROM schedule WHERE {ASLEEP} ORDER BY paused_until LIMIT 1))
+    (SELECT paused_until FROM schedule WHERE {ASLEEP} ORDER BY paused_until LIMIT 1)) - now()) AS float8)
 """
-"""Asks for the fields of `Glance`: two index entries, however many schedules there are."""
+"""Asks in how many seconds a schedule is due or a pause runs out: 0 or less if one is, NULL if nothing is planned.
+
+Two index entries, however many schedules there are.
+"""
 
 
 class DueSchedule(NamedTuple):
@@ -73,24 +76,6 @@ class DueSchedule(NamedTuple):
     def of(cls, schedule: Schedule) -> DueSchedule:
         """Return the values of a schedule whose row the caller holds locked."""
         return cls(*(getattr(schedule, name) for name in cls._fields))
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Glance:
-    """The database's time, and when a schedule is due next or a pause runs out (None: nothing is planned)."""
-
-    now: datetime
-    due_at: datetime | None
-
-    @property
-    def is_due(self) -> bool:
-        return self.due_at is not None and self.due_at <= self.now
-
-    def wait(self, longest: float) -> float:
-        """Return how many seconds to sleep until something is due, `longest` at most."""
-        if self.due_at is None:
-            return longest
-        return min(max((self.due_at - self.now).total_seconds(), 0.0), longest)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
