@@ -73,7 +73,7 @@ def context(carrier: Carrier) -> dict[str, float]:
     """Return µs of CPU time over plain Celery's for publishing a message and for tracing a task; and the header."""
     plain = Plain(carrier.task)
     client: Any = redis.Redis.from_url(carrier.task.redis_url)
-    count = carrier.task.messages // SLICES
+    count = max(1, carrier.task.messages // SLICES)
     figures = {
         "publish": _over(plain.publish, carrier.publish, count),
         "publish_distinct": _over(plain.publish, carrier.publish_as_somebody, count),

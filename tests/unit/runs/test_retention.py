@@ -227,11 +227,13 @@ def test_the_question_for_old_runs_uses_the_index_and_reads_no_more_than_it_take
     app: Dashboard, acme: Tenant, globex: Tenant
 ) -> None:
     make_old(app, acme, 300)
-    make_old(app, globex, 3000)  # where all were ours, the index on ids alone would be as good
+    make_old(app, globex, 3000)  # were all of them ours, the index on ids alone would be as good
     walk = Sweep(kept(app, acme), runs=10)
     walk._states = ["succeeded"]
     with system(app) as session:
-        session.execute(sa.text("ANALYZE run"))
+        # So few could all be read and sorted; and only if autovacuum has come by is it known how few they are.
+        for other in ("seqscan", "bitmapscan"):
+            session.execute(sa.text(f"SET LOCAL enable_{other} = off"))
         query = walk._victims(session.scalar(sa.select(sa.func.now())))  # type: ignore[arg-type]
         compiled = query.compile(session.get_bind(), compile_kwargs={"literal_binds": True})
         plan = "\n".join(session.scalars(sa.text(f"EXPLAIN {compiled}")))

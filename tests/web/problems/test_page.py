@@ -377,7 +377,6 @@ INSERT INTO occurrence (id, tenant_id, schedule_id, occurrence, nominal, decisio
 SELECT gen_random_uuid(), :tenant, id, 'now', now(), 'skip', CASE problem WHEN '' THEN 'paused' ELSE 'invalid' END, 1
 FROM schedule
 """,
-    "ANALYZE run, delivery, schedule, occurrence",
 )
 
 
