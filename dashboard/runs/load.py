@@ -39,6 +39,12 @@ def shown(session: Session, tenant_id: UUID) -> None:
     session.info.setdefault(_SHOWN, set()).add(tenant_id)
 
 
+def announce(session: Session, tenant_id: UUID, word: str) -> None:
+    """Wake whoever listens for `word`, and let the tenant's open pages look anew, once this transaction commits."""
+    shown(session, tenant_id)
+    notify(session, word)
+
+
 def notify(session: Session, word: str) -> None:
     """Wake whoever listens, once this transaction commits; PostgreSQL folds equal ones of a transaction into one."""
     session.execute(_NOTIFY, {"channel": CHANNEL, "word": word})

@@ -20,7 +20,7 @@ from dashboard.core.orm import db
 from dashboard.core.tenancy import require_binding
 from dashboard.jobs.registry import UnknownJobType, job_type
 from dashboard.runs.ledger import cancel
-from dashboard.runs.load import SCHEDULES, notify, shown
+from dashboard.runs.load import SCHEDULES, announce
 from dashboard.runs.models import Run
 from dashboard.runs.states import WAITING_STATES
 from dashboard.schedules import calendars, caps
@@ -418,6 +418,5 @@ def _refuse_archived(schedule: Schedule) -> None:
 
 def _commit(session: Session, action: str, schedule: Schedule, **details: Any) -> None:
     record(session, action, subject=("schedule", schedule.id, schedule.name), details=details)
-    shown(session, schedule.tenant_id)
-    notify(session, SCHEDULES)
+    announce(session, schedule.tenant_id, SCHEDULES)
     session.commit()

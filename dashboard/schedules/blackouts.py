@@ -16,7 +16,7 @@ from dashboard.core.clock import database_now
 from dashboard.core.errors import InvalidInput, Refused
 from dashboard.core.ids import new_id
 from dashboard.core.orm import db
-from dashboard.runs.load import SCHEDULES, notify, shown
+from dashboard.runs.load import SCHEDULES, announce
 from dashboard.schedules.catchup import Decision, one_skip
 from dashboard.schedules.models import Blackout
 
@@ -145,6 +145,5 @@ def _commit(action: str, blackout: Blackout) -> None:
     session = db.session()
     details: dict[str, Any] = {"start": blackout.start_at.isoformat(), "end": blackout.end_at.isoformat()}
     record(session, action, subject=("blackout", blackout.id, blackout.name), details=details)
-    shown(session, blackout.tenant_id)
-    notify(session, SCHEDULES)
+    announce(session, blackout.tenant_id, SCHEDULES)
     session.commit()

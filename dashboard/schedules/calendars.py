@@ -18,7 +18,7 @@ from dashboard.core.errors import InvalidInput, Refused
 from dashboard.core.ids import new_id
 from dashboard.core.orm import db
 from dashboard.core.tenancy import require_binding
-from dashboard.runs.load import SCHEDULES, notify, shown
+from dashboard.runs.load import SCHEDULES, announce
 from dashboard.schedules.catchup import one_skip
 from dashboard.schedules.claiming import DueSchedule
 from dashboard.schedules.errors import RecurrenceError
@@ -201,6 +201,5 @@ def _all_they_say(calendars: Iterable[HolidayCalendar]) -> list[str]:
 
 def _commit(session: Session, action: str, calendar: HolidayCalendar, **details: int) -> None:
     record(session, action, subject=("holiday_calendar", calendar.id, calendar.name), details=details)
-    shown(session, calendar.tenant_id)
-    notify(session, SCHEDULES)
+    announce(session, calendar.tenant_id, SCHEDULES)
     session.commit()

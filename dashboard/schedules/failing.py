@@ -30,7 +30,7 @@ def pause_failing(session: Session, schedules: Sequence[DueSchedule]) -> set[UUI
         return set()
     asked = {"ids": ids, "failed": list(PROBLEM_STATES), "judged": [*PROBLEM_STATES, SUCCEEDED]}
     failing = set(session.scalars(_FAILING, asked))
-    for schedule in schedules if failing else ():
+    for schedule in schedules:
         if schedule.id in failing:
             _pause(session, schedule)
     return failing

@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session
 from dashboard.audit.actions import record
 from dashboard.core.clock import database_now, tzdata_version
 from dashboard.core.orm import rows_as_json
-from dashboard.runs.load import SCHEDULES, notify, shown
+from dashboard.runs.load import SCHEDULES, announce
 from dashboard.schedules.catchup import one_skip
 from dashboard.schedules.civil import timeline
 from dashboard.schedules.claiming import DueSchedule, TenantNow, claim_of_tenant, claim_outdated, tenants_now
@@ -84,8 +84,7 @@ def rezone(session: Session, tenant_id: UUID, old: str, new: str) -> None:
         tenant_id=tenant_id,
         details={"from": old, "to": new, "schedules": len(schedules)},
     )
-    shown(session, tenant_id)
-    notify(session, SCHEDULES)
+    announce(session, tenant_id, SCHEDULES)
 
 
 def _rezoned(schedule: DueSchedule, zone: str, now: datetime) -> datetime | None:

@@ -17,7 +17,7 @@ from dashboard.core.errors import InvalidInput, Refused
 from dashboard.core.orm import db
 from dashboard.core.tenancy import require_binding
 from dashboard.jobs.registry import UnknownJobType
-from dashboard.runs.load import RUNS, notify, shown
+from dashboard.runs.load import RUNS, announce
 from dashboard.runs.models import Run
 from dashboard.runs.states import SCHEDULED
 from dashboard.schedules.actions import recurrence
@@ -201,6 +201,5 @@ def _commit(action: str, schedule: Schedule, nominal: datetime, **details: str) 
     session = db.session()
     subject = ("schedule", schedule.id, schedule.name)
     record(session, action, subject=subject, details={"nominal": nominal.isoformat(), **details})
-    shown(session, schedule.tenant_id)
-    notify(session, RUNS)
+    announce(session, schedule.tenant_id, RUNS)
     session.commit()
