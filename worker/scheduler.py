@@ -39,7 +39,7 @@ GATHERING_SECONDS = 0.01
 """How long ended runs are gathered, so that their slots are filled by one admission."""
 
 LONGER_GATHERING_SECONDS = LOOKAHEAD_SECONDS / 2
-"""The same while several runs end in that time: then as much work as twice that lies in the broker."""
+"""The same at most while several runs end in that time: then as much work as twice that lies in the broker."""
 
 ANOTHER_PLANS_SECONDS = 0.05
 """How long the planner leaves what is due to another one that holds it."""
@@ -72,9 +72,14 @@ class Dispatcher:
         return 0.0 if admitted else POLL_SECONDS
 
     def rest(self) -> float:
-        """Return how long to gather before the next step: an admission of many runs costs little more than of one."""
-        is_busy = self.pace.rate * LONGER_GATHERING_SECONDS > 1
-        return LONGER_GATHERING_SECONDS if is_busy else GATHERING_SECONDS
+        """Return how long to gather before the next step: an admission of many runs costs little more than of one.
+
+        While short runs end that is half of what the workers have to do, which is less where the tenants' shares bound
+        it than where LOOKAHEAD_SECONDS do.
+        """
+        if self.pace.rate * LONGER_GATHERING_SECONDS <= 1:
+            return GATHERING_SECONDS
+        return min(max(GATHERING_SECONDS, self.pace.lasts() / 2), LONGER_GATHERING_SECONDS)
 
 
 class Reaper:

@@ -6,6 +6,7 @@ there is no leader to lose. Messages are sent by the caller, after the commit.
 
 from __future__ import annotations
 
+import math
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
@@ -123,10 +124,14 @@ def window_of(island: Fleet, held: Held, ahead: int, slots: int) -> Window:
 
 @dataclass(slots=True)
 class Pace:
-    """How many runs a second end, measured between two looks: admitted ones minus those that are still held."""
+    """How many runs a second end, measured between two looks: admitted ones minus those that are still held.
+
+    `in_flight` are held now, with those of the last admission.
+    """
 
     clock: Callable[[], float] = time.monotonic
     rate: float = 0.0
+    in_flight: int = 0
     _last: tuple[float, int] | None = field(default=None, init=False)
 
     def observe(self, admitted_ever: int, held: int) -> None:
@@ -137,6 +142,10 @@ class Pace:
             seconds, count = now - self._last[0], ended - self._last[1]
             self.rate = (self.rate + max(0.0, count / seconds)) / 2
             self._last = (now, ended)
+
+    def lasts(self) -> float:
+        """Return how long the workers are busy with what is in flight, in seconds."""
+        return self.in_flight / self.rate if self.rate else math.inf
 
     def ahead(self, island: Fleet, slots: int) -> int:
         """Return how many runs may lie in the broker for these workers, beyond their slots.
@@ -165,6 +174,7 @@ def admit(session: Session, *, lease: timedelta, pace: Pace) -> list[Admitted]:
         window = window_of(island, look.held, pace.ahead(island, fleet.slots), fleet.slots)
         chosen = pick(backlogs(session, window, look.now), window, look.now) if window.free else []
         admitted += _carry_out(session, chosen, lease)
+    pace.in_flight = sum(look.held.values()) + len(admitted)
     return admitted
 
 
