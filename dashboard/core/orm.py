@@ -38,6 +38,7 @@ __all__ = [
     "record_of",
     "rows_as_json",
     "system_scope",
+    "tenant_call",
     "tenant_session",
     "tenant_statement",
     "timestamp",
@@ -108,6 +109,29 @@ def tenant_statement(statement: LiteralString, values: Mapping[str, Any]) -> lis
             cursor.execute(statement, values)
         driver.autocommit = False
         return cursor.fetchall() if cursor.description else []
+    except BaseException:  # nobody knows what this connection is in the middle of
+        connection.invalidate()
+        raise
+    finally:
+        connection.close()
+
+
+def tenant_call(function: LiteralString, arguments: Sequence[Any]) -> Mapping[str, Any]:
+    """Call a function of the database for the bound tenant, in a transaction of its own; return its one row.
+
+    `function` is like `claim_run(%s, %s, %s)`: its first two arguments are the tenant and the user, which it binds
+    itself. For what every run does anyhow (claim and finish): it costs half of what `tenant_statement` does. Errors are
+    psycopg's.
+    """
+    who = _who()
+    connection = db.engine.raw_connection()
+    try:
+        driver: psycopg.Connection = connection.driver_connection  # type: ignore[assignment]
+        driver.autocommit = True
+        cursor = driver.cursor(row_factory=dict_row)
+        row = cursor.execute("SELECT * FROM " + function, (who["tenant"], who["user"], *arguments)).fetchone()
+        driver.autocommit = False
+        return row or {}
     except BaseException:  # nobody knows what this connection is in the middle of
         connection.invalidate()
         raise

@@ -14,8 +14,8 @@ from uuid import UUID
 
 from psycopg.types.json import Jsonb
 
-from dashboard.core.orm import tenant_statement
-from dashboard.runs.fingerprint import likeness, of_run
+from dashboard.core.orm import tenant_call, tenant_statement
+from dashboard.runs.fingerprint import likeness
 from dashboard.runs.load import CHANNEL, RUNS
 from dashboard.runs.states import RUNNING, can_move
 
@@ -45,23 +45,8 @@ class Claim:
 
 def claim(run_id: UUID, fence: int, *, lease: timedelta, worker: str) -> Claim | None:
     """Take an admitted run, or None: another admission's message, cancelled meanwhile, or not this tenant's."""
-    rows = tenant_statement(_CLAIM, {"id": run_id, "fence": fence, "lease": lease, "worker": worker})
-    return Claim(run_id=run_id, fence=fence, **rows[0]) if rows else None
-
-
-_CLAIM: Final = """
-WITH claimed AS (
-    UPDATE run SET state = 'running', attempt = attempt + 1, lease_until = now() + %(lease)s, started_at = now(),
-        worker = %(worker)s, reason = '', progress_done = NULL, progress_total = NULL, progress_note = ''
-    WHERE id = %(id)s AND fence = %(fence)s AND state = 'admitted'
-    RETURNING *),
-told AS (INSERT INTO run_event (tenant_id, run_id, state, attempt) SELECT tenant_id, id, state, attempt FROM claimed),
-shown AS (
-    UPDATE tenant_load SET version = version + 1 FROM claimed WHERE tenant_load.tenant_id = claimed.tenant_id)
-SELECT tenant_id, schedule_id, (SELECT nominal FROM occurrence WHERE occurrence.id = claimed.occurrence_id) AS nominal,
-    name, job_type, job_version, params, attempt, max_attempts, idempotent, backoff, timeout_seconds
-FROM claimed
-"""
+    row = tenant_call("claim_run(%s, %s, %s, %s, %s, %s)", (run_id, fence, lease, worker))
+    return Claim(run_id=run_id, fence=fence, **row) if row["tenant_id"] else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -170,54 +155,27 @@ def finish(run_id: UUID, fence: int, outcome: Outcome) -> bool:
     """Write how the attempt ended, in one transaction with the tenant's counters. False if the lease is lost."""
     if not can_move(RUNNING, outcome.state):
         raise ValueError(f"A running run cannot become {outcome.state}.")
-    return bool(tenant_statement(_FINISH, _finish_values(run_id, fence, outcome)))
-
-
-def _finish_values(run_id: UUID, fence: int, outcome: Outcome) -> dict[str, Any]:
-    progress = outcome.progress
-    return {
-        "id": run_id,
-        "fence": fence,
-        "state": outcome.state,
-        "reason": outcome.reason,
-        "note": outcome.note,
-        "delay": outcome.delay,
-        "result": None if outcome.result is None else Jsonb(dict(outcome.result)),
-        "done": progress and progress.done,
-        "total": progress and progress.total,
-        "progress_note": progress and progress.note,
-        "error_type": outcome.fault.type,
-        "error_message": outcome.fault.message,
-        "error_traceback": outcome.fault.traceback,
-        "likeness": likeness(outcome.fault.type or outcome.reason, outcome.fault.message),
-        "unit": COST_UNIT_SECONDS,
-        "channel": CHANNEL,
-        "word": RUNS,
-    }
-
-
-# A run that was cancelled meanwhile is not tried again.
-_FINISH: Final = f"""
-WITH ended AS (
-    UPDATE run SET state = verdict.state, reason = %(reason)s, lease_until = NULL, result = %(result)s,
-        not_before = CASE WHEN verdict.state = 'retrying' THEN now() + %(delay)s ELSE run.not_before END,
-        finished_at = CASE WHEN verdict.state = 'retrying' THEN NULL ELSE now() END,
-        progress_done = coalesce(%(done)s, progress_done), progress_total = coalesce(%(total)s, progress_total),
-        progress_note = coalesce(%(progress_note)s, progress_note),
-        error_type = %(error_type)s, error_message = %(error_message)s, error_traceback = %(error_traceback)s,
-        fingerprint = {of_run("%(likeness)s::text")}
-    FROM (
-        SELECT id, CASE WHEN %(state)s::text = 'retrying' AND cancel_requested_at IS NOT NULL THEN 'cancelled'
-            ELSE %(state)s::text END AS state
-        FROM run WHERE id = %(id)s FOR NO KEY UPDATE) AS verdict
-    WHERE run.id = verdict.id AND fence = %(fence)s AND run.state = 'running'
-    RETURNING tenant_id, run.id, run.state, attempt, extract(epoch FROM now() - started_at) AS seconds),
-told AS (
-    INSERT INTO run_event (tenant_id, run_id, state, attempt, note)
-    SELECT tenant_id, id, state, attempt, %(note)s FROM ended),
-counted AS (
-    UPDATE tenant_load AS load SET running = running - 1, version = version + 1,
-        vtime = vtime + greatest(ended.seconds / CAST(%(unit)s AS float8) - 1, 0) / load.weight
-    FROM ended WHERE load.tenant_id = ended.tenant_id)
-SELECT pg_notify(%(channel)s, %(word)s) FROM ended
-"""
+    progress, fault = outcome.progress, outcome.fault
+    (written,) = tenant_call(
+        "finish_run(%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)",
+        (
+            run_id,
+            fence,
+            outcome.state,
+            outcome.reason,
+            outcome.note,
+            outcome.delay,
+            None if outcome.result is None else Jsonb(dict(outcome.result)),
+            progress and progress.done,
+            progress and progress.total,
+            progress and progress.note,
+            fault.type,
+            fault.message,
+            fault.traceback,
+            likeness(fault.type or outcome.reason, fault.message),
+            COST_UNIT_SECONDS,
+            CHANNEL,
+            RUNS,
+        ),
+    ).values()
+    return bool(written)
