@@ -184,7 +184,9 @@ def admit(session: Session, *, lease: timedelta, pace: Pace) -> list[Admitted]:
 # the same fence again, and only one of two messages can claim it. So the disk need not be waited for.
 TAKE_TURN = sa.text("""
 SELECT pg_advisory_xact_lock(:key), set_config('synchronous_commit', 'off', true),
-    set_config('plan_cache_mode', 'force_generic_plan', true), set_config('enable_sort', 'off', true)
+    set_config('plan_cache_mode', 'force_generic_plan', true), set_config('enable_sort', 'off', true),
+    set_config('enable_seqscan', 'off', true), set_config('enable_bitmapscan', 'off', true),
+    set_config('enable_hashjoin', 'off', true)
 WHERE EXISTS (SELECT FROM tenant_load WHERE ready > 0)
 """)
 
@@ -363,12 +365,15 @@ def _carry_out(session: Session, chosen: Sequence[Pick], lease: timedelta) -> li
     return [Admitted(**row) for row in rows.mappings()]
 
 
-# A run that another transaction holds (somebody cancels it right now) is left for the next look.
+# A run that another transaction holds (somebody cancels it right now) is left for the next look. LIMIT keeps PostgreSQL
+# from looking for the picked among all that is ready, which its statistics may still believe to be almost nothing.
 ADMIT = sa.text(f"""
 WITH pick AS (
     SELECT * FROM unnest(CAST(:ids AS uuid[]), CAST(:tags AS float8[])) WITH ORDINALITY AS pick(id, tag, place)),
 caught AS (
-    SELECT run.id FROM run JOIN pick USING (id) WHERE run.state = 'ready' FOR NO KEY UPDATE OF run SKIP LOCKED),
+    SELECT run.id FROM pick CROSS JOIN LATERAL (
+        SELECT run.id, run.state FROM run WHERE run.id = pick.id LIMIT 1 FOR NO KEY UPDATE SKIP LOCKED) AS run
+    WHERE run.state = 'ready'),
 admitted AS (
     UPDATE run SET state = 'admitted', fence = fence + 1, lease_until = now() + CAST(:lease AS interval),
         admitted_at = now()

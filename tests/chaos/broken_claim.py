@@ -5,10 +5,24 @@ The storm must see it, or it would not see a mistake of ours either.
 
 from __future__ import annotations
 
+from datetime import timedelta
+from typing import Final
+from uuid import UUID
+
+from dashboard.core.orm import tenant_statement
 from dashboard.runs import leases
+from dashboard.runs.leases import Claim
 
-COMPARE = "WHERE id = %(id)s AND fence = %(fence)s AND state = 'admitted'"
+SOUND_CLAIM: Final = leases.claim
 
-if COMPARE not in leases._CLAIM:
-    raise AssertionError("The claim is written in another way now, so that this breaks it no more.")
-leases._CLAIM = leases._CLAIM.replace(COMPARE, "WHERE id = %(id)s")  # type: ignore[misc]
+# Whatever became of the run meanwhile, it is what the message believes it to be.
+AS_IF_ADMITTED: Final = "UPDATE run SET state = 'admitted', fence = %(fence)s WHERE id = %(id)s"
+
+
+def claim(run_id: UUID, fence: int, *, lease: timedelta, worker: str) -> Claim | None:
+    """Take a run without comparing."""
+    tenant_statement(AS_IF_ADMITTED, {"id": run_id, "fence": fence})
+    return SOUND_CLAIM(run_id, fence, lease=lease, worker=worker)
+
+
+leases.claim = claim

@@ -18,8 +18,9 @@ from dashboard.runs import dispatcher
 from dashboard.runs.dispatcher import Pace
 from dashboard.runs.fairness import Window, pick
 from tests.application import on_database_of_its_own
+from tests.factories import make_tenant
 from tests.factories.backlog import pile_up
-from tests.factories.ledger import make_worker
+from tests.factories.ledger import enqueue_runs, make_worker
 from tests.servers import PostgresAddress
 
 pytestmark = pytest.mark.xdist_group("a million runs")
@@ -92,6 +93,20 @@ def test_admitting_touches_the_chosen_rows_and_their_tenants(crowded: Dashboard)
     assert len(chosen) == WINDOW.bulk
     assert touched(found, "run") < 50
     assert touched(found, "tenant_load") < 50
+
+
+def test_admitting_looks_for_the_chosen_alone_where_statistics_know_of_no_backlog(app: Dashboard) -> None:
+    tenant = make_tenant(app, "acme", "https://acme.test")
+    enqueue_runs(app, tenant, 2000)
+    with app.app_context(), system_scope("test") as session:
+        session.execute(dispatcher.TAKE_TURN, {"key": dispatcher.ADMISSION_LOCK})
+        now = database_now(session)
+        chosen = pick(dispatcher.backlogs(session, WINDOW, now), WINDOW, now)
+        values = {"ids": [each.run.id for each in chosen], "tags": [each.tag for each in chosen], "lease": LEASE}
+        found = scans(session, dispatcher.ADMIT, values)
+        session.rollback()
+    assert len(chosen) == WINDOW.share
+    assert touched(found, "run") < 50
 
 
 def test_a_thousand_tenants_get_their_turns(crowded: Dashboard) -> None:
