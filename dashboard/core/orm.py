@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
-from typing import Any, Final, LiteralString
+from typing import Any, Final, LiteralString, cast
 from uuid import UUID
 
 import psycopg
@@ -35,6 +35,7 @@ __all__ = [
     "Identified",
     "TenantOwned",
     "db",
+    "driver_of",
     "record_of",
     "rows_as_json",
     "system_scope",
@@ -116,27 +117,33 @@ def tenant_statement(statement: LiteralString, values: Mapping[str, Any]) -> lis
         connection.close()
 
 
-def tenant_call(function: LiteralString, arguments: Sequence[Any]) -> Mapping[str, Any]:
+def driver_of(session: Session) -> psycopg.Connection[Any]:
+    """Return psycopg's connection of the session, in the session's transaction: for the dispatcher, whose answers are
+    waited for by every worker, and which needs no models. Parameters are psycopg's, and so are the errors.
+    """
+    return cast("psycopg.Connection[Any]", session.connection().connection.driver_connection)
+
+
+def tenant_call(call: LiteralString, arguments: Sequence[Any]) -> tuple[Any, ...]:
     """Call a function of the database for the bound tenant, in a transaction of its own; return its one row.
 
-    `function` is like `claim_run(%s, %s, %s)`: its first two arguments are the tenant and the user, which it binds
-    itself. For what every run does anyhow (claim and finish): it costs half of what `tenant_statement` does. Errors are
+    `call` is like `SELECT * FROM claim_run(%s, %s, %s)`: the first two arguments are the tenant and the user, which
+    the function binds itself. For what every run does anyhow: it costs half of what `tenant_statement` does. Errors are
     psycopg's.
     """
     who = _who()
     connection = db.engine.raw_connection()
     try:
-        driver: psycopg.Connection = connection.driver_connection  # type: ignore[assignment]
+        driver = cast("psycopg.Connection[Any]", connection.driver_connection)
         driver.autocommit = True
-        cursor = driver.cursor(row_factory=dict_row)
-        row = cursor.execute("SELECT * FROM " + function, (who["tenant"], who["user"], *arguments)).fetchone()
+        (row,) = driver.execute(call, (who["tenant"], who["user"], *arguments)).fetchall()
         driver.autocommit = False
-        return row or {}
     except BaseException:  # nobody knows what this connection is in the middle of
         connection.invalidate()
         raise
     finally:
         connection.close()
+    return cast("tuple[Any, ...]", row)
 
 
 @contextmanager

@@ -12,12 +12,15 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, Final
 from uuid import UUID
 
+import psycopg
 import sqlalchemy as sa
+from psycopg.rows import class_row, namedtuple_row
 from sqlalchemy.orm import Session
 
+from dashboard.core.orm import driver_of
 from dashboard.runs.fairness import Backlog, Bucket, Pick, Waiting, Window, pick
 from dashboard.runs.ledger import Move, move_all
 from dashboard.runs.states import ADMITTED, READY
@@ -164,16 +167,17 @@ def admit(session: Session, *, lease: timedelta, pace: Pace) -> list[Admitted]:
 
     A worker counts as long as its heartbeat is younger than `lease`.
     """
-    if not session.execute(TAKE_TURN, {"key": ADMISSION_LOCK}).first():
+    connection = driver_of(session)
+    look = take_turn(connection, lease)
+    if look is None:
         return []
-    look = look_at(session, lease)
     pace.observe(look.admitted_ever, sum(look.held.values()))
     fleet = look.fleet
     admitted: list[Admitted] = []
     for island in fleet.islands():
         window = window_of(island, look.held, pace.ahead(island, fleet.slots), fleet.slots)
-        chosen = pick(backlogs(session, window, look.now), window, look.now) if window.free else []
-        admitted += _carry_out(session, chosen, lease)
+        chosen = pick(backlogs(connection, window, look.now), window, look.now) if window.free else []
+        admitted += _carry_out(connection, chosen, lease)
     pace.in_flight = sum(look.held.values()) + len(admitted)
     return admitted
 
@@ -182,13 +186,13 @@ def admit(session: Session, *, lease: timedelta, pace: Pace) -> list[Admitted]:
 # policies of row-level security to leave almost no row, must be kept from sorting all tenants to find the first few.
 # Nothing is lost with the last of these transactions in a power cut: their messages find no run that is admitted, or
 # the same fence again, and only one of two messages can claim it. So the disk need not be waited for.
-TAKE_TURN = sa.text("""
-SELECT pg_advisory_xact_lock(:key), set_config('synchronous_commit', 'off', true),
+TAKE_TURN: Final = """
+SELECT pg_advisory_xact_lock(%(key)s), set_config('synchronous_commit', 'off', true),
     set_config('plan_cache_mode', 'force_generic_plan', true), set_config('enable_sort', 'off', true),
     set_config('enable_seqscan', 'off', true), set_config('enable_bitmapscan', 'off', true),
     set_config('enable_hashjoin', 'off', true)
 WHERE EXISTS (SELECT FROM tenant_load WHERE ready > 0)
-""")
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -201,9 +205,17 @@ class Look:
     now: datetime
 
 
-def look_at(session: Session, lease: timedelta) -> Look:
-    """Return what the dispatcher has to know; a worker lives if its heartbeat is younger than `lease`."""
-    workers, held, admitted_ever, now = session.execute(_LOOK, {"lease": lease}).one()
+def take_turn(connection: psycopg.Connection[Any], lease: timedelta) -> Look | None:
+    """Wait until no other dispatcher admits, then look; None if no run is ready. Both are one trip.
+
+    A worker lives if its heartbeat is younger than `lease`.
+    """
+    with connection.pipeline():
+        turn = connection.execute(TAKE_TURN, {"key": ADMISSION_LOCK})
+        look = connection.execute(_LOOK, {"lease": lease})
+    if turn.fetchone() is None:
+        return None
+    ((workers, held, admitted_ever, now),) = look.fetchall()
     return Look(
         fleet=Fleet(workers=tuple((frozenset(each["queues"]), each["slots"]) for each in workers if each["queues"])),
         held={(each["queue"], each["lane"]): each["count"] for each in held},
@@ -212,21 +224,21 @@ def look_at(session: Session, lease: timedelta) -> Look:
     )
 
 
-_LOOK = sa.text("""
+_LOOK: Final = """
 SELECT
     (SELECT coalesce(json_agg(worker), '[]') FROM (
         SELECT queues, slots FROM process
-        WHERE kind = 'worker' AND stopped_at IS NULL AND slots > 0 AND seen_at > now() - CAST(:lease AS interval)
+        WHERE kind = 'worker' AND stopped_at IS NULL AND slots > 0 AND seen_at > now() - %(lease)s
     ) AS worker),
     (SELECT coalesce(json_agg(held), '[]') FROM (
         SELECT queue, lane, count(*) FROM run WHERE state IN ('admitted', 'running') GROUP BY queue, lane
     ) AS held),
     (SELECT sequence FROM dispatch_clock),
     now()
-""")
+"""
 
 
-def backlogs(session: Session, window: Window, now: datetime) -> list[Backlog]:
+def backlogs(connection: psycopg.Connection[Any], window: Window, now: datetime) -> list[Backlog]:
     """Return of each tenant what can come into question: `fairness.pick` chooses the same from these as from all.
 
     For each queue and lane with room that is a tenant for each free slot, those furthest behind: each of them gets a
@@ -234,8 +246,9 @@ def backlogs(session: Session, window: Window, now: datetime) -> list[Backlog]:
     They are found by jumps through indexes, however many tenants and runs wait. (Of runs that share a key one is
     enough, so they may keep others out of sight until it is admitted.)
     """
-    tenants: defaultdict[UUID, list[sa.Row[Any]]] = defaultdict(list)
-    for row in session.execute(NEAREST, limits_of(window, now)):
+    tenants: defaultdict[UUID, list[Any]] = defaultdict(list)
+    rows: Iterable[Any] = connection.cursor(row_factory=namedtuple_row).execute(NEAREST, limits_of(window, now))
+    for row in rows:
         tenants[row.tenant_id].append(row)
     return [_backlog(rows) for rows in tenants.values()]
 
@@ -260,7 +273,7 @@ def limits_of(window: Window, now: datetime) -> dict[str, Any]:
     }
 
 
-def _backlog(rows: Sequence[sa.Row[Any]]) -> Backlog:
+def _backlog(rows: Sequence[Any]) -> Backlog:
     load = rows[0]
     return Backlog(
         tenant_id=load.tenant_id,
@@ -292,9 +305,9 @@ _DAY_START = _PER_START.format(period="86400000000.0", size="load.runs_per_day")
 # Whether a tenant may start anything, by its own row; and by its record, which is looked at last. OFFSET 0 and LIMIT 1
 # keep PostgreSQL from turning one tenant's look into a join over all tenants and all runs.
 _RIPE = f"""
-    load.ready > 0 AND load.running < least(coalesce(load.max_running, :share), :most)
-    AND coalesce(load.minute_full_at <= :now + (load.rate_per_minute - 1) * {_MINUTE_START}, true)
-    AND coalesce(load.day_full_at <= :now + (load.runs_per_day - 1) * {_DAY_START}, true)
+    load.ready > 0 AND load.running < least(coalesce(load.max_running, %(share)s), %(most)s)
+    AND coalesce(load.minute_full_at <= %(now)s + (load.rate_per_minute - 1) * {_MINUTE_START}, true)
+    AND coalesce(load.day_full_at <= %(now)s + (load.runs_per_day - 1) * {_DAY_START}, true)
 """
 _ALLOWED = """
     SELECT FROM tenant WHERE tenant.id = load.tenant_id AND suspended_at IS NULL AND runs_paused_at IS NULL
@@ -313,9 +326,9 @@ _FREE_TO_START = f"""
 _TURN = "turn, tenant_id"
 
 # The plan has to use ix_run_ready: now() is stable, and clock_timestamp() would scan.
-NEAREST = sa.text(f"""
+NEAREST: Final = f"""
 WITH RECURSIVE door AS (
-    SELECT * FROM unnest(CAST(:queues AS text[]), CAST(:lanes AS bool[]), CAST(:rooms AS int[]))
+    SELECT * FROM unnest(CAST(%(queues)s AS text[]), CAST(%(lanes)s AS bool[]), CAST(%(rooms)s AS int[]))
         AS door(queue, is_bulk, room)),
 present AS (
     SELECT door.*, first.tenant_id, 1 AS number FROM door CROSS JOIN LATERAL (
@@ -326,15 +339,15 @@ present AS (
     FROM present AS before CROSS JOIN LATERAL (
         SELECT run.tenant_id FROM run WHERE {_IN_CLASS.format(door="before")} AND run.tenant_id > before.tenant_id
         ORDER BY run.tenant_id LIMIT 1) AS next
-    WHERE before.number < :few),
-crowded AS (SELECT queue, is_bulk, room FROM present WHERE number = :few),
+    WHERE before.number < %(few)s),
+crowded AS (SELECT queue, is_bulk, room FROM present WHERE number = %(few)s),
 nearest AS (
     SELECT present.queue, present.is_bulk, present.room, present.tenant_id, NULL AS last_turn
     FROM present WHERE NOT EXISTS (
         SELECT FROM crowded WHERE crowded.queue = present.queue AND crowded.is_bulk = present.is_bulk)
     UNION ALL
     SELECT door.*, load.tenant_id,
-        CASE WHEN count(*) OVER (PARTITION BY queue, is_bulk) = :free
+        CASE WHEN count(*) OVER (PARTITION BY queue, is_bulk) = %(free)s
             THEN max(turn) OVER (PARTITION BY queue, is_bulk) END AS last_turn
     FROM crowded AS door CROSS JOIN LATERAL (
         SELECT load.tenant_id, load.turn
@@ -342,7 +355,7 @@ nearest AS (
             ORDER BY {_TURN} OFFSET 0) AS load
         CROSS JOIN LATERAL ({_ALLOWED}) AS allowed
         CROSS JOIN LATERAL (SELECT FROM run WHERE {_FREE_TO_START} LIMIT 1) AS one
-        ORDER BY {_TURN} LIMIT :free) AS load)
+        ORDER BY {_TURN} LIMIT %(free)s) AS load)
 SELECT load.tenant_id, load.weight, load.max_running, load.running, load.vtime, load.rate_per_minute,
     load.minute_full_at, load.runs_per_day, load.day_full_at, door.queue, door.is_bulk, run.*
 FROM nearest AS door
@@ -351,31 +364,29 @@ CROSS JOIN LATERAL ({_ALLOWED}) AS allowed
 CROSS JOIN LATERAL (
     SELECT run.id, run.priority, run.concurrency_key FROM run WHERE {_FREE_TO_START}
     ORDER BY run.priority DESC, run.id
-    LIMIT least(door.room, least(coalesce(load.max_running, :share), :most) - load.running,
+    LIMIT least(door.room, least(coalesce(load.max_running, %(share)s), %(most)s) - load.running,
         2 + floor((door.last_turn - load.vtime - 1 / load.weight) * load.weight))) AS run
-""")
+"""
 
 
-def _carry_out(session: Session, chosen: Sequence[Pick], lease: timedelta) -> list[Admitted]:
+def _carry_out(connection: psycopg.Connection[Any], chosen: Sequence[Pick], lease: timedelta) -> list[Admitted]:
     if not chosen:
         return []
-    rows = session.execute(
-        ADMIT, {"ids": [each.run.id for each in chosen], "tags": [each.tag for each in chosen], "lease": lease}
-    )
-    return [Admitted(**row) for row in rows.mappings()]
+    values = {"ids": [each.run.id for each in chosen], "tags": [each.tag for each in chosen], "lease": lease}
+    return connection.cursor(row_factory=class_row(Admitted)).execute(ADMIT, values).fetchall()
 
 
 # A run that another transaction holds (somebody cancels it right now) is left for the next look. LIMIT keeps PostgreSQL
 # from looking for the picked among all that is ready, which its statistics may still believe to be almost nothing.
-ADMIT = sa.text(f"""
+ADMIT: Final = f"""
 WITH pick AS (
-    SELECT * FROM unnest(CAST(:ids AS uuid[]), CAST(:tags AS float8[])) WITH ORDINALITY AS pick(id, tag, place)),
+    SELECT * FROM unnest(CAST(%(ids)s AS uuid[]), CAST(%(tags)s AS float8[])) WITH ORDINALITY AS pick(id, tag, place)),
 caught AS (
     SELECT run.id FROM pick CROSS JOIN LATERAL (
         SELECT run.id, run.state FROM run WHERE run.id = pick.id LIMIT 1 FOR NO KEY UPDATE SKIP LOCKED) AS run
     WHERE run.state = 'ready'),
 admitted AS (
-    UPDATE run SET state = 'admitted', fence = fence + 1, lease_until = now() + CAST(:lease AS interval),
+    UPDATE run SET state = 'admitted', fence = fence + 1, lease_until = now() + %(lease)s,
         admitted_at = now()
     FROM caught JOIN pick USING (id) WHERE run.id = caught.id
     RETURNING run.*, pick.tag, pick.place),
@@ -400,7 +411,7 @@ counted AS (
 SELECT id, fence, tenant_id, attempt, queue, lane, job_type, timeout_seconds, context_root_id, context_locale,
     context_request_id, actor_kind, actor_id
 FROM admitted ORDER BY place
-""")
+"""
 
 
 def mend_buckets(session: Session) -> None:

@@ -1,13 +1,14 @@
 """Hold a run while it executes: claim it, renew the lease, finish it; each by compare-and-set on its fence.
 
-Every function is one statement for the bound tenant, in a transaction of its own: row-level security hides the runs of
-others, so that a message with a wrong header claims nothing. Errors are psycopg's.
+Every function is one question for the bound tenant, in a transaction of its own: row-level security hides the runs of
+others, so that a message with a wrong header claims nothing. Claim and finish are functions in the database
+(`migrations/versions/0002_hold.py`), because every run asks for them. Errors are psycopg's.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from datetime import datetime, timedelta
 from typing import Any, Final
 from uuid import UUID
@@ -45,8 +46,13 @@ class Claim:
 
 def claim(run_id: UUID, fence: int, *, lease: timedelta, worker: str) -> Claim | None:
     """Take an admitted run, or None: another admission's message, cancelled meanwhile, or not this tenant's."""
-    row = tenant_call("claim_run(%s, %s, %s, %s, %s, %s)", (run_id, fence, lease, worker))
-    return Claim(run_id=run_id, fence=fence, **row) if row["tenant_id"] else None
+    row = tenant_call(_CLAIM, (run_id, fence, lease, worker))
+    claimed = dict(zip(_CLAIMED, row, strict=True))
+    return Claim(run_id=run_id, fence=fence, **claimed) if claimed["tenant_id"] else None
+
+
+_CLAIMED: Final = tuple(each.name for each in fields(Claim) if each.name not in ("run_id", "fence"))
+_CLAIM: Final = f"SELECT {', '.join(_CLAIMED)} FROM claim_run(%s, %s, %s, %s, %s, %s)"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -157,7 +163,7 @@ def finish(run_id: UUID, fence: int, outcome: Outcome) -> bool:
         raise ValueError(f"A running run cannot become {outcome.state}.")
     progress, fault = outcome.progress, outcome.fault
     (written,) = tenant_call(
-        "finish_run(%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)",
+        "SELECT * FROM finish_run(%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)",
         (
             run_id,
             fence,
@@ -177,5 +183,5 @@ def finish(run_id: UUID, fence: int, outcome: Outcome) -> bool:
             CHANNEL,
             RUNS,
         ),
-    ).values()
+    )
     return bool(written)

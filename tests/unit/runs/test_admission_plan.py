@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from datetime import timedelta
-from typing import Any
+from typing import Any, LiteralString
 
+import psycopg
 import pytest
 import sqlalchemy as sa
-from sqlalchemy.orm import Session
 
 from dashboard.app import Dashboard
 from dashboard.core.clock import database_now
-from dashboard.core.orm import system_scope
+from dashboard.core.orm import driver_of, system_scope
 from dashboard.runs import dispatcher
 from dashboard.runs.dispatcher import Pace
 from dashboard.runs.fairness import Window, pick
@@ -49,10 +49,11 @@ def nodes(plan: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
         yield from nodes(child)
 
 
-def scans(session: Session, statement: sa.TextClause, values: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+def scans(
+    connection: psycopg.Connection[Any], statement: LiteralString, values: Mapping[str, Any]
+) -> list[Mapping[str, Any]]:
     """Return how the statement came to the rows of each table, as the dispatcher has it planned."""
-    explained = sa.text(f"EXPLAIN (ANALYZE, FORMAT JSON) {statement.text}")
-    ((found,),) = (session.execute(explained, values).scalar_one(),)
+    (((found,),),) = connection.execute("EXPLAIN (ANALYZE, FORMAT JSON) " + statement, values).fetchall()
     return [node for node in nodes(found["Plan"]) if "Relation Name" in node]
 
 
@@ -68,9 +69,10 @@ def touched(scans: list[Mapping[str, Any]], table: str) -> int:
 @pytest.mark.parametrize("bulk", [9, 0], ids=["with room for bulk", "with room for interactive runs only"])
 def test_choosing_among_a_million_ready_runs_touches_a_few_rows_through_indexes(crowded: Dashboard, bulk: int) -> None:
     with crowded.app_context(), system_scope("test") as session:
-        session.execute(dispatcher.TAKE_TURN, {"key": dispatcher.ADMISSION_LOCK})
+        connection = driver_of(session)
+        dispatcher.take_turn(connection, LEASE)
         values = dispatcher.limits_of(replace(WINDOW, bulk=bulk), database_now(session))
-        found = scans(session, dispatcher.NEAREST, values)
+        found = scans(connection, dispatcher.NEAREST, values)
     assert {scan["Node Type"] for scan in found} <= {"Index Scan", "Index Only Scan"}
     assert {scan["Index Name"] for scan in found if scan["Relation Name"] == "run"} <= {
         "ix_run_ready",
@@ -84,11 +86,12 @@ def test_choosing_among_a_million_ready_runs_touches_a_few_rows_through_indexes(
 
 def test_admitting_touches_the_chosen_rows_and_their_tenants(crowded: Dashboard) -> None:
     with crowded.app_context(), system_scope("test") as session:
-        session.execute(dispatcher.TAKE_TURN, {"key": dispatcher.ADMISSION_LOCK})
+        connection = driver_of(session)
+        dispatcher.take_turn(connection, LEASE)
         now = database_now(session)
-        chosen = pick(dispatcher.backlogs(session, WINDOW, now), WINDOW, now)
+        chosen = pick(dispatcher.backlogs(connection, WINDOW, now), WINDOW, now)
         values = {"ids": [each.run.id for each in chosen], "tags": [each.tag for each in chosen], "lease": LEASE}
-        found = scans(session, dispatcher.ADMIT, values)
+        found = scans(connection, dispatcher.ADMIT, values)
         session.rollback()
     assert len(chosen) == WINDOW.bulk
     assert touched(found, "run") < 50
@@ -99,11 +102,12 @@ def test_admitting_looks_for_the_chosen_alone_where_statistics_know_of_no_backlo
     tenant = make_tenant(app, "acme", "https://acme.test")
     enqueue_runs(app, tenant, 2000)
     with app.app_context(), system_scope("test") as session:
-        session.execute(dispatcher.TAKE_TURN, {"key": dispatcher.ADMISSION_LOCK})
+        connection = driver_of(session)
+        dispatcher.take_turn(connection, LEASE)
         now = database_now(session)
-        chosen = pick(dispatcher.backlogs(session, WINDOW, now), WINDOW, now)
+        chosen = pick(dispatcher.backlogs(connection, WINDOW, now), WINDOW, now)
         values = {"ids": [each.run.id for each in chosen], "tags": [each.tag for each in chosen], "lease": LEASE}
-        found = scans(session, dispatcher.ADMIT, values)
+        found = scans(connection, dispatcher.ADMIT, values)
         session.rollback()
     assert len(chosen) == WINDOW.share
     assert touched(found, "run") < 50

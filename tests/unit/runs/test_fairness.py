@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from dashboard.app import Dashboard
 from dashboard.core.clock import database_now
 from dashboard.core.ids import new_id
-from dashboard.core.orm import system_scope
+from dashboard.core.orm import driver_of, system_scope
 from dashboard.core.tenancy import Binding, Tenant, bound
 from dashboard.runs import dispatcher, leases
 from dashboard.runs.dispatcher import Fleet, Pace, window_of
@@ -214,7 +214,7 @@ def picked_from_the_tables(app: Dashboard, waits: list[Backlog], window: Window)
     with app.app_context(), system_scope("test") as session:
         for backlog in waits:
             write(session, backlog)
-        chosen = pick(dispatcher.backlogs(session, window, NOON), window, NOON)
+        chosen = pick(dispatcher.backlogs(driver_of(session), window, NOON), window, NOON)
         session.rollback()
     return [each.run.id for each in chosen]
 
