@@ -2,7 +2,7 @@
 
 Every function is one question for the bound tenant, in a transaction of its own: row-level security hides the runs of
 others, so that a message with a wrong header claims nothing. Claim and finish are functions in the database
-(`migrations/versions/0002_hold.py`), because every run asks for them. Errors are psycopg's.
+(`migrations/versions/0002_pre_held_runs.py`), because every run asks for them. Errors are psycopg's.
 """
 
 from __future__ import annotations

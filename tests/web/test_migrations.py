@@ -203,7 +203,7 @@ def test_a_migration_that_does_not_get_its_table_gives_up_and_changes_nothing(
     fresh_app: Dashboard, postgres: PostgresAddress, fresh_database: str
 ) -> None:
     url = postgres.url("owner", fresh_database)
-    upgrade()
+    upgrade(revision="0001_pre")
     before = everything_in(url)
     with psycopg.connect(url) as busy:
         busy.execute("LOCK TABLE run")

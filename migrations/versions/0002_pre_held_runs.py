@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from alembic import op
 
-revision = "0002_hold"
+revision = "0002_pre"
 down_revision = "0001_pre"
 branch_labels = None
 depends_on = None
