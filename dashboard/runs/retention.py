@@ -69,19 +69,29 @@ class Sweep:
     def step(self, session: Session) -> int:
         """Delete a few runs in this transaction; return how many."""
         session.execute(_LIMITS)
-        victims = session.scalars(self._victims(database_now(session))).all()
+        now = database_now(session)
+        victims = self._next(session, now)
         is_whole = not victims or _delete_parts(session, victims, self.rows)
         deleted = len(session.scalars(_statements().runs, {"ids": victims}).all()) if victims else 0
         session.execute(_NOTE, {"tenant_id": self.kept.tenant_id, "deleted": deleted})
-        if is_whole:
+        if victims and is_whole:
             self._go_on(victims)
         if self.is_done:
-            session.execute(_old_bulk_actions(self.kept, database_now(session)))
+            session.execute(_old_bulk_actions(self.kept, now))
         return deleted
 
     def give_way(self) -> None:
         """Take smaller steps, because one took too long."""
         self.runs, self.rows = max(1, self.runs // 2), max(1, self.rows // 2)
+
+    def _next(self, session: Session, now: datetime) -> Sequence[UUID]:
+        """Return the next runs to delete; most tenants have none, which is known after a question for each state."""
+        while not self.is_done:
+            victims = session.scalars(self._victims(now)).all()
+            if victims:
+                return victims
+            self._go_on(victims)
+        return []
 
     def _victims(self, now: datetime) -> sa.Select[UUID]:
         query = sa.select(Run.id).where(*_is_old(self.kept, now), Run.state == self._states[0], Run.id > self._after)
