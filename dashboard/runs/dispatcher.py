@@ -43,7 +43,7 @@ KEPT_FOR_INTERACTIVE_FROM = 3
 MOST_AT_ONCE = 100
 """Runs admitted in one transaction, so that none is long."""
 
-FEW_TENANTS = 32
+FEW_TENANTS = 16
 """A queue's lane in which fewer tenants wait is read from those tenants; else from all, whoever is furthest behind."""
 
 MINUTE = timedelta(minutes=1)
