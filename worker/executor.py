@@ -15,6 +15,7 @@ from tempfile import SpooledTemporaryFile
 from typing import Any, cast
 from uuid import UUID
 
+import psycopg
 import sqlalchemy as sa
 import structlog
 from celery.exceptions import SoftTimeLimitExceeded
@@ -47,6 +48,12 @@ LONGEST_NOTE = 200
 TIME_LIMIT = "time_limit"
 STOPPED = "Its worker was stopped."
 SUSPENDED = "The organisation was suspended."
+
+UNWRITABLE = Outcome(
+    state=FAILED,
+    fault=Fault(type="UnwritableOutcome", message="The database refused what was to be written about its end."),
+)
+"""What is written where PostgreSQL refuses an outcome, whatever the reason: a run that has ended must not run again."""
 
 log = structlog.get_logger(__name__)
 
@@ -132,7 +139,8 @@ class Reporter:
             log.warning("log_line_lost", run_id=str(claim.run_id), reason=first_line(error))
 
     def progress(self, done: int, total: int | None, note: str) -> None:
-        self.held.progress = Progress(done=done, total=total, note=redacted(note, self.secrets)[:LONGEST_NOTE])
+        note = redacted(note, self.secrets)[:LONGEST_NOTE]
+        self.held.progress = Progress(done=int(done), total=None if total is None else int(total), note=note)
         self.held.unsaved = True
         if time.monotonic() - self._saved_at < PROGRESS_SECONDS:
             return
@@ -165,9 +173,9 @@ class _Job:
         job = job_type(claim.job_type)
         params = job.load_params(claim.params, claim.job_version)
         self.reporter.params = params
-        result = job.run(self._context(), params)
+        result = as_json(job.run(self._context(), params))
         _commit(claim)
-        return Outcome(state=SUCCEEDED, result=as_json(result), progress=self.held.progress)
+        return Outcome(state=SUCCEEDED, result=result, progress=self.held.progress)
 
     def _context(self) -> RunContext:
         claim, binding = self.held.claim, self.held.binding
@@ -294,6 +302,11 @@ def _written(claim: Claim, outcome: Outcome) -> bool:
         log.warning("outcome_not_written_yet", run_id=str(claim.run_id), reason=first_line(error))
         time.sleep(FINISH_RETRY_SECONDS)
         return False
+    except (psycopg.Error, UnicodeError) as error:
+        if outcome is UNWRITABLE:
+            raise
+        log.exception("outcome_refused", run_id=str(claim.run_id), state=outcome.state, reason=first_line(error))
+        return _written(claim, UNWRITABLE)
     return True
 
 

@@ -38,10 +38,13 @@ def fault_of(error: BaseException, secrets: Iterable[str] = ()) -> Fault:
 
 
 def redacted(text: str, secrets: Iterable[str]) -> str:
-    """Return `text` with what is secret in it blanked; NUL, which PostgreSQL cannot hold, is dropped."""
+    """Return `text` with what is secret in it blanked, and what PostgreSQL cannot hold replaced.
+
+    NUL is dropped; half of a surrogate pair, as in the name of a file that is not UTF-8, becomes a question mark.
+    """
     for secret in sorted((secret for secret in secrets if len(secret) >= SHORTEST_SECRET), key=len, reverse=True):
         text = text.replace(secret, BLANK)
-    text = URL_PASSWORD.sub(rf"\1:{BLANK}@", text.replace("\0", ""))
+    text = URL_PASSWORD.sub(rf"\1:{BLANK}@", text.replace("\0", "").encode(errors="replace").decode())
     return ASSIGNMENT.sub(rf"\g<name>{BLANK}", text)
 
 

@@ -37,8 +37,8 @@ class Lookout:
 
         Raises psycopg.Error while the database is away.
         """
-        connection = self._connection or self._connect()
         try:
+            connection = self._connection or self._connect()
             if not self.one_credential:
                 return self._ask(connection)
             with connection.transaction():

@@ -74,8 +74,8 @@ class Dispatcher:
     def rest(self) -> float:
         """Return how long to gather before the next step: an admission of many runs costs little more than of one.
 
-        While short runs end that is a third of what the workers have to do, which is less where the tenants' shares bound
-        it than where LOOKAHEAD_SECONDS do.
+        While short runs end that is a third of what the workers have to do, which is less where the tenants' shares
+        bound it than where LOOKAHEAD_SECONDS do.
         """
         if self.pace.rate * LONGER_GATHERING_SECONDS <= 1:
             return GATHERING_SECONDS

@@ -5,6 +5,7 @@ Outside Flask, because the session is opened when the request context is pushed 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, MutableMapping
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -12,7 +13,9 @@ from urllib.parse import urlsplit
 import structlog
 from flask import Flask, has_request_context, request
 from sqlalchemy.exc import SQLAlchemyError
+from werkzeug.datastructures import LanguageAccept
 from werkzeug.exceptions import HTTPException, MisdirectedRequest, NotFound, ServiceUnavailable
+from werkzeug.http import parse_accept_header
 from werkzeug.sansio.utils import get_host
 
 from config.patience import patience
@@ -30,6 +33,9 @@ ANY_HOST = HOST_MOUNTS - {"flower"}
 
 DATABASE_PATIENCE_SECONDS = 8.0
 """How long a request waits for the database in all, and each later piece of its answer again, before it gives up."""
+
+LANGUAGE = re.compile(r"[A-Za-z]{2,3}(-[A-Za-z0-9]{2,8})?")
+"""The language tags that are carried, such as `de` and `de-CH`; of a longer one nothing is."""
 
 log = structlog.get_logger(__name__)
 
@@ -98,11 +104,17 @@ class Mount:
                 if tenant is None:
                     break
                 _enter(environ, root.scheme, root.netloc, root.prefix)
-                return Binding.of(tenant, root.id, request_id=environ[REQUEST_ID])
+                return Binding.of(tenant, root.id, locale=_language(environ), request_id=environ[REQUEST_ID])
         if not at_platform or not starts_with(path, self.platform_prefix):
             raise NotFound
         _enter(environ, self.platform_scheme, self.platform_netloc, self.platform_prefix)
         return None
+
+
+def _language(environ: WSGIEnvironment) -> str | None:
+    """Return the language that the browser asks for first (RFC 9110, section 12.5.4): tasks ask for the same."""
+    wanted = parse_accept_header(environ.get("HTTP_ACCEPT_LANGUAGE"), LanguageAccept).best
+    return wanted if wanted and LANGUAGE.fullmatch(wanted) else None
 
 
 class _BoundBody:

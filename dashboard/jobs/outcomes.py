@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
@@ -13,6 +14,10 @@ from dashboard.core.errors import StationmasterError
 
 Result = Mapping[str, Any] | None
 """What a job returns: values that JSON can hold, shown on the run's page."""
+
+
+NUL = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
+"""NUL as JSON writes it; after an odd number of backslashes it would be text about it."""
 
 
 class PermanentError(StationmasterError):
@@ -32,13 +37,14 @@ class RunStopped(StationmasterError):
 
 
 class BadResult(PermanentError):
-    """The job returned no JSON object, or one too deep; its work is done, but its result cannot be kept."""
+    """The job returned no JSON object, one too deep, or text that PostgreSQL cannot hold: its result cannot be kept."""
 
 
 def as_json(result: object) -> dict[str, Any] | None:
     """Return `result` as it will be stored.
 
-    Raises BadResult for what is neither None nor a JSON object, and for one so deep that a page could not read it.
+    Raises BadResult for what is neither None nor a JSON object, for one so deep that a page could not read it, and for
+    text with NUL or half of a surrogate pair, which jsonb refuses.
     """
     if result is None:
         return None
@@ -46,7 +52,9 @@ def as_json(result: object) -> dict[str, Any] | None:
         raise BadResult
     try:
         stored: dict[str, Any] = json.loads(json.dumps(dict(result), allow_nan=False))
-        to_json(stored)  # it goes 250 deep
+        written = to_json(stored)  # it goes 250 deep, and knows no half of a pair
     except (TypeError, ValueError, RecursionError):
         raise BadResult from None
+    if NUL.search(written):
+        raise BadResult
     return stored

@@ -36,7 +36,9 @@ def frozen(site: Site, *plugins: str, patience: float = PATIENCE_SECONDS) -> Rep
 
 
 def test_a_claim_that_compares_nothing_turns_this_suite_red(site: Site) -> None:
-    assert not frozen(site, "tests.chaos.broken_claim", patience=20.0).is_sound
+    report = frozen(site, "tests.chaos.broken_claim", patience=20.0)
+    assert not report.is_sound
+    assert report.completed_twice, report
 
 
 def test_the_claim_as_it_is_survives_the_same(site: Site) -> None:

@@ -7,8 +7,9 @@ import signal
 import time
 from contextlib import suppress
 from datetime import timedelta
+from decimal import Decimal
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 from zipfile import ZipFile
 
 from celery.exceptions import SoftTimeLimitExceeded
@@ -148,6 +149,33 @@ class Count(JobType):
             ctx.check_cancelled()
             ctx.progress(done, 3, f"{done} of 3")
         return {"counted": 3}
+
+
+@register
+class SayOddly(JobType):
+    """Says what is no whole number, no text for PostgreSQL, or too big for a column."""
+
+    class Params(BaseModel):
+        how: Literal["half a step", "a name that is not UTF-8", "NUL", "an error that is not UTF-8", "too far"]
+
+    key = "test.say_oddly"
+    label = "Say oddly"
+    idempotent = True
+
+    def run(self, ctx: RunContext, params: Params) -> Result:
+        leave_effect(ctx)
+        match params.how:
+            case "half a step":
+                ctx.progress(cast(int, 1.5), cast(int, Decimal(3)))
+            case "a name that is not UTF-8":
+                ctx.log("info", "\udcff.csv")
+            case "NUL":
+                return {"text": "a\0b"}
+            case "an error that is not UTF-8":
+                raise ValueError("\udcff.csv")
+            case "too far":
+                ctx.progress(2**70)
+        return None
 
 
 @register

@@ -17,6 +17,7 @@ from worker.faults import LONGEST_MESSAGE, fault_of, redacted, secrets_in
         ("Authorization: Bearer hunter2", "Authorization: [redacted]"),
         ("it is open sesame now", "it is [redacted] now"),
         ("nothing\0 to hide", "nothing to hide"),
+        ("no such file: \udcff.csv", "no such file: ?.csv"),
         ("the token was refused", "the token was refused"),
     ],
 )

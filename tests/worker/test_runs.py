@@ -121,6 +121,25 @@ def test_what_cannot_be_executed_fails_with_a_sentence(
     assert sentence in until(app, run_id, "failed", *fleet).error_message
 
 
+@pytest.mark.parametrize(
+    ("how", "state", "error", "effects"),
+    [
+        ("half a step", "succeeded", "", 1),
+        ("a name that is not UTF-8", "succeeded", "", 1),
+        ("NUL", "failed", "BadResult", 0),
+        ("an error that is not UTF-8", "failed", "ValueError", 0),
+        ("too far", "failed", "UnwritableOutcome", 0),
+    ],
+)
+def test_a_run_ends_once_whatever_its_job_says(
+    app: Dashboard, acme: Tenant, how: str, state: str, error: str, effects: int
+) -> None:
+    (run_id,) = enqueue_runs(app, acme, **job("say_oddly", how=how), max_attempts=1)
+    assert until(app, run_id, state).error_type == error
+    assert effects_of(app, run_id) == effects
+    assert timeline_of(app, run_id) == ["ready", "admitted", "running", state]
+
+
 def test_a_running_run_that_is_cancelled_stops_at_its_next_check(app: Dashboard, acme: Tenant) -> None:
     (run_id,) = enqueue_runs(app, acme, **job("sleep_once", seconds=60))
     until_started(app, run_id)

@@ -171,7 +171,17 @@ def test_stored_parameters_that_no_longer_fit_are_refused(stored: dict[str, Any]
 def test_a_result_must_be_a_json_object_or_nothing() -> None:
     assert as_json(None) is None
     assert as_json({"sent": 3}) == {"sent": 3}
-    for wrong in (3, {"at": object()}, {"share": float("nan")}, {"tree": nested(400)}, {"tree": nested(5000)}):
+    assert as_json({"path": "C:\\u0000"}) == {"path": "C:\\u0000"}
+    deep = ({"tree": nested(400)}, {"tree": nested(5000)})
+    for wrong in (
+        3,
+        {"at": object()},
+        {"share": float("nan")},
+        {"text": "a\0b"},
+        {"a\0b": 1},
+        {"text": "\udcff"},
+        *deep,
+    ):
         with pytest.raises(BadResult):
             as_json(wrong)
 
