@@ -37,7 +37,7 @@ WHEN_CHOICES: tuple[tuple[When, str], ...] = (
     ("interval", "Every …"),
     ("cron", "By the calendar"),
 )
-UNITS = {"minutes": 60, "hours": 3600, "days": 86_400}
+UNITS = {"seconds": 1, "minutes": 60, "hours": 3600, "days": 86_400}
 POLICIES = {
     "start_at": "From",
     "end_at": "Until",
@@ -307,7 +307,7 @@ class ScheduleForm(TypedForm):
             count = int(self.text("every_count"))
             seconds = count * UNITS[self.text("every_unit")]
         except (ValueError, KeyError):
-            raise InvalidInput({"every": "Give a whole number of minutes, hours or days."}) from None
+            raise InvalidInput({"every": "Give a whole number of seconds, minutes, hours or days."}) from None
         if count < 1:
             raise InvalidInput({"every": "Give a number of at least 1."})
         return {"kind": "interval", "every_seconds": seconds}
@@ -364,7 +364,5 @@ def _understood(line: str) -> dict[str, Any]:
 
 
 def _split_period(seconds: int) -> tuple[int, str]:
-    for unit, size in reversed(UNITS.items()):
-        if seconds % size == 0:
-            return seconds // size, unit
-    return max(1, seconds // 60), "minutes"
+    """Return the period in the largest unit that says it exactly."""
+    return next((seconds // size, unit) for unit, size in reversed(UNITS.items()) if seconds % size == 0)

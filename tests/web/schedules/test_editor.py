@@ -22,6 +22,7 @@ from tests.factories.runs import make_run
 from tests.factories.schedules import echo_form, make_schedule, planned, runs
 from tests.pages import text_of
 from tests.signing_in import Browser, sign_in
+from tests.typed_forms import sent_by
 
 LIVE = {"HX-Request": "true"}
 
@@ -316,3 +317,29 @@ def test_a_start_of_counting_that_is_none_is_told_beside_its_field(operator: Bro
     assert response.status_code == 422
     assert 'id="field-anchor-error"' in response.text
     assert f'value="{anchor}"' in response.text
+
+
+@pytest.mark.parametrize(
+    ("typed", "count", "unit"),
+    [
+        ("every 90 seconds", "90", "seconds"),
+        ("every 7 minutes", "7", "minutes"),
+        ("every 36 hours", "36", "hours"),
+        ("every 14 days", "14", "days"),
+    ],
+)
+def test_the_editor_shows_a_period_as_it_is_stored_and_saving_a_note_leaves_it(
+    app: Dashboard, operator: Browser, typed: str, count: str, unit: str
+) -> None:
+    operator.post("/schedules", data=echo_form(crons=typed))
+    (before,) = schedules(app)
+    opened = opened_form(operator, before)
+    assert (opened["every_count"], opened["every_unit"]) == (count, unit)
+    assert operator.post(f"/schedules/{before.id}", data={**opened, "note": "Only a note"}).status_code == 303
+    (after,) = schedules(app)
+    assert (after.note, after.every_seconds, after.next_at) == ("Only a note", before.every_seconds, before.next_at)
+
+
+def opened_form(browser: Browser, schedule: Schedule) -> dict[str, str]:
+    """Return what the edit form of a schedule sends if nothing is typed."""
+    return sent_by(browser.get(f"/schedules/{schedule.id}/edit").text, "schedule-form")
