@@ -18,6 +18,7 @@ from config.patience import patience
 from config.settings import Settings
 from dashboard.core.clock import database_now
 from dashboard.core.orm import system_scope
+from dashboard.emails.delivery import doubt_abandoned
 from dashboard.runs import reaper
 from dashboard.runs.dispatcher import LOOKAHEAD_SECONDS, Pace, admit, hand_back, mend_buckets
 from dashboard.runs.ledger import Move
@@ -128,6 +129,9 @@ class Reaper:
             drifts = reconcile(session)
             mend_buckets(session)
             reaper.forget_processes(session)
+            doubted = doubt_abandoned(session)
+        if doubted:
+            log.warning("mails_uncertain", count=doubted)
         for drift in drifts:
             log.error("counters_drifted", **{name: str(getattr(drift, name)) for name in drift.__slots__})
 

@@ -12,11 +12,13 @@ from datetime import datetime, timedelta
 from uuid import UUID
 
 import sqlalchemy as sa
+from sqlalchemy.orm import Session
 
 from dashboard.core.ids import new_id
 from dashboard.core.orm import tenant_session
 from dashboard.emails.smtp import Verdict
 from dashboard.emails.states import DELIVERY_STATES, PENDING, UNCERTAIN
+from dashboard.runs.load import shown
 
 RETRY_AFTER = timedelta(minutes=5)
 """How long a mail waits that the server put off."""
@@ -74,6 +76,17 @@ def recover(holder: Holder) -> Recovered:
         states = session.execute(_RECOVER, _who(holder)).scalars().all()
         began = session.execute(sa.text("SELECT clock_timestamp()")).scalar_one()
     return Recovered(again=states.count(PENDING), uncertain=states.count(UNCERTAIN), began=began)
+
+
+def doubt_abandoned(session: Session) -> int:
+    """Make mails uncertain that were leaving when their worker ended and no further attempt does it; return how many.
+
+    Such as of a run whose attempts are used up, or that was cancelled meanwhile. `session` is a system session.
+    """
+    tenants = session.scalars(_DOUBT).all()
+    for tenant_id in set(tenants):
+        shown(session, tenant_id)
+    return len(tenants)
 
 
 def claim(holder: Holder, *, began: datetime) -> Claim | None:
@@ -144,6 +157,15 @@ SET state = CASE state WHEN 'claimed' THEN 'pending' ELSE 'uncertain' END, lease
 WHERE run_id = :run_id AND state IN ('claimed', 'handing')
   AND EXISTS (SELECT FROM run WHERE run.id = :run_id AND run.fence = :fence AND run.state = 'running')
 RETURNING state
+""")
+
+_DOUBT = sa.text("""
+UPDATE delivery
+SET state = 'uncertain', lease_until = NULL, error = 'The worker ended while the mail left: it may have arrived.'
+FROM run
+WHERE delivery.state = 'handing' AND delivery.lease_until < now()
+  AND run.id = delivery.run_id AND run.state NOT IN ('admitted', 'running')
+RETURNING delivery.tenant_id
 """)
 
 _CLAIM = sa.text("""

@@ -29,6 +29,7 @@ class Delivery(Identified, Created, TenantOwned, Base):
         sa.Index(
             "ix_delivery_uncertain", "tenant_id", sa.text("id DESC"), postgresql_where=sa.text("state = 'uncertain'")
         ),
+        sa.Index("ix_delivery_handing", "lease_until", postgresql_where=sa.text("state = 'handing'")),
     )
 
     run_id: Mapped[UUID]

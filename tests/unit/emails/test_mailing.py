@@ -23,6 +23,7 @@ from dashboard.runs.models import Run
 from tests.factories.mailings import Said, acting, deliveries_of, make_mail_run, perform, states_of_mails
 from tests.processes import DEADLINE_SECONDS, wait_until
 from tests.smtp import Break, MailServerForTests, Step
+from worker.scheduler import RECONCILE_SECONDS, Reaper
 
 OLIVIA, PETER, QUINN = "olivia@acme.example", "peter@acme.example", "quinn@acme.example"
 ALL = (OLIVIA, PETER, QUINN)
@@ -175,6 +176,31 @@ def test_what_a_dead_worker_left_is_sent_if_nothing_of_it_left_and_uncertain_if_
         "info: 1 mail(s) were about to leave when the worker ended; they go out now.",
         "warning: 1 mail(s) may have left when the worker ended; they are not sent again.",
     ]
+
+
+def look_once_a_minute(app: Dashboard) -> None:
+    """Do what beat's reaper does once a minute."""
+    reaper = Reaper(app.extensions["settings"])
+    reaper._reconciled_at -= RECONCILE_SECONDS
+    with app.app_context():
+        reaper.step()
+
+
+@pytest.mark.parametrize("state", ["dead", "cancelled", "timed_out"])
+def test_a_mail_that_was_leaving_when_its_runs_last_attempt_ended_is_uncertain(
+    app: Dashboard, sending: Tenant, state: str
+) -> None:
+    run = make_mail_run(app, sending, *ALL)
+    with acting(app, sending):
+        delivery.freeze_audience(run.id, ALL, domain="jobs.acme.test")
+    minute_ago = sa.func.now() - timedelta(minutes=1)
+    set_columns(app, Delivery, Delivery.address == OLIVIA, state="handing", attempt=1, lease_until=minute_ago)
+    set_columns(app, Delivery, Delivery.address == PETER, state="claimed", attempt=1, lease_until=minute_ago)
+    look_once_a_minute(app)
+    assert states_of_mails(app, run.id)[OLIVIA] == "handing"  # its run goes on
+    set_columns(app, Run, Run.id == run.id, state=state)
+    look_once_a_minute(app)
+    assert states_of_mails(app, run.id) == {OLIVIA: "uncertain", PETER: "claimed", QUINN: "pending"}
 
 
 def test_a_worker_that_was_only_slow_sends_nothing_that_another_took_over(
