@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator
 from datetime import timedelta
 
@@ -14,16 +15,21 @@ from dashboard.app import Dashboard
 from dashboard.core.clock import database_now
 from dashboard.core.orm import system_scope, tenant_session
 from dashboard.core.tenancy import Binding, Tenant, bound
+from dashboard.runs import dispatcher, leases
+from dashboard.runs.dispatcher import Pace
+from dashboard.runs.leases import Outcome
 from dashboard.runs.models import Run
 from dashboard.schedules.planner import plan
 from tests.application import migrated
 from tests.factories import make_tenant
 from tests.factories.job_types import Echo
+from tests.factories.ledger import enqueue_runs, make_worker, states_of
 from tests.factories.people import People
 from tests.factories.runs import make_run
 from tests.factories.schedules import make_schedule
 from tests.servers import PostgresAddress
 from tests.signing_in import sign_in
+from worker.lookout import Lookout
 
 
 @pytest.fixture
@@ -38,6 +44,38 @@ def test_the_planner_plans_for_every_tenant(app: Dashboard, acme: Tenant, globex
     with app.app_context(), system_scope("test") as session:
         assert plan(session, database_now(session)).runs == 2
         assert set(session.scalars(sa.select(Run.tenant_id))) == {acme.id, globex.id}
+
+
+def test_a_run_is_admitted_claimed_and_finished_for_its_own_tenant_alone(
+    app: Dashboard, acme: Tenant, globex: Tenant
+) -> None:
+    make_worker(app, 4)
+    (run_id,) = enqueue_runs(app, acme)
+    lease = timedelta(seconds=30)
+    with app.app_context():
+        with system_scope("test") as session:
+            (admitted,) = dispatcher.admit(session, lease=lease, pace=Pace())
+        with bound(Binding.of(globex)):
+            assert leases.claim(run_id, admitted.fence, lease=lease, worker="theirs") is None
+        with bound(Binding.of(acme)):
+            claimed = leases.claim(run_id, admitted.fence, lease=lease, worker="ours")
+            assert claimed is not None
+            assert claimed.tenant_id == acme.id
+        with bound(Binding.of(globex)):
+            assert not leases.finish(run_id, admitted.fence, Outcome(state="succeeded"))
+            with tenant_session() as session:  # on the connection that was acme's
+                assert session.scalars(sa.select(Run.id)).all() == []
+        with bound(Binding.of(acme)):
+            assert leases.finish(run_id, admitted.fence, Outcome(state="succeeded"))
+    assert states_of(app, [run_id]) == ["succeeded"]
+
+
+def test_beat_sees_what_is_due_for_every_tenant(app: Dashboard, globex: Tenant) -> None:
+    lookout = Lookout(app.extensions["settings"])
+    assert lookout.look() == math.inf
+    make_schedule(app, globex, due_for=timedelta(seconds=5), job_type=Echo.key)
+    assert lookout.look() <= 0
+    lookout.close()
 
 
 def test_a_person_signs_in_and_sees_their_tenants_runs_only(
