@@ -151,15 +151,18 @@ def draft_of(schedule: Schedule) -> ScheduleDraft:
     return ScheduleDraft(**{each.name: getattr(schedule, each.name) for each in fields(ScheduleDraft)})
 
 
-def update(schedule: Schedule, draft: ScheduleDraft, *, rev: int) -> None:
+def update(schedule: Schedule, draft: ScheduleDraft, *, rev: int, sets_runs_left: bool = False) -> None:
     """Save changes; new timing counts from now and never fires at the save.
 
+    How many runs are left is the draft's only if it `sets_runs_left`: each planned run lowers the stored number.
     Raises InvalidInput for bad fields, Conflict with what differs if somebody saved since `rev`.
     """
     session = db.session
     calendars.hold(draft.holiday_calendars)
     session.refresh(schedule, with_for_update=True)
     _refuse_archived(schedule)
+    if not sets_runs_left:
+        draft = replace(draft, runs_left=schedule.runs_left)
     draft = _anchored(draft, schedule)
     if schedule.rev != rev:
         raise Conflict(_against_stored(schedule, draft), schedule.rev)

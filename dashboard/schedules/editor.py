@@ -114,7 +114,8 @@ def update(schedule_id: UUID) -> ResponseReturnValue:
     form = ScheduleForm.from_post(request.form)
     form.values["schedule_id"] = str(schedule_id)
     try:
-        actions.update(schedule, _draft(form, schedule.params), rev=form.rev)
+        draft = _draft(form, schedule.params)
+        actions.update(schedule, draft, rev=form.rev, sets_runs_left=form.sets_runs_left)
     except InvalidInput as error:
         return _editor(form, schedule=schedule, errors=error.errors)
     except Conflict as conflict:

@@ -121,6 +121,7 @@ class ScheduleForm(TypedForm):
                 "extra_dates": "\n".join(map(str, schedule.extra_dates)),
                 "holiday_calendars": " ".join(map(str, schedule.holiday_calendars)),
                 "runs_left": _number(schedule.runs_left),
+                "runs_left_opened": _number(schedule.runs_left),
                 "jitter": _number(schedule.jitter_seconds // MINUTE or None),
                 "dst_gap": schedule.dst_gap,
                 "dst_overlap": schedule.dst_overlap,
@@ -161,6 +162,11 @@ class ScheduleForm(TypedForm):
     def schedule_id(self) -> UUID:
         """The id of the schedule that is edited, or that a new one will have: `H` and jitter are derived from it."""
         return cursor(self.text("schedule_id")) or new_id()
+
+    @property
+    def sets_runs_left(self) -> bool:
+        """Whether somebody typed how many runs are left: the number that the form was opened with may have sunk."""
+        return self.values.get("runs_left_opened") != self.text("runs_left")
 
     @property
     def jitter_seconds(self) -> int:

@@ -19,7 +19,7 @@ from dashboard.schedules.spread import jittered
 from tests.factories import make_user
 from tests.factories.job_types import Echo, Shout
 from tests.factories.runs import make_run
-from tests.factories.schedules import echo_form, make_schedule, planned, runs
+from tests.factories.schedules import echo_form, make_schedule, planned, runs, stored
 from tests.pages import text_of
 from tests.signing_in import Browser, sign_in
 from tests.typed_forms import sent_by
@@ -338,6 +338,19 @@ def test_the_editor_shows_a_period_as_it_is_stored_and_saving_a_note_leaves_it(
     assert operator.post(f"/schedules/{before.id}", data={**opened, "note": "Only a note"}).status_code == 303
     (after,) = schedules(app)
     assert (after.note, after.every_seconds, after.next_at) == ("Only a note", before.every_seconds, before.next_at)
+
+
+@pytest.mark.parametrize(("typed", "left"), [({}, 4), ({"runs_left": "8"}, 8), ({"runs_left": ""}, None)])
+def test_runs_that_fired_while_the_editor_was_open_stay_counted_unless_a_number_is_typed(
+    app: Dashboard, operator: Browser, acme: Tenant, typed: dict[str, str], left: int | None
+) -> None:
+    schedule = make_schedule(app, acme, runs_left=5, params={"word": "hello"})
+    opened = opened_form(operator, schedule)
+    assert schedule.next_at is not None
+    planned(app, at=schedule.next_at)
+    assert stored(app, schedule).runs_left == 4
+    assert operator.post(f"/schedules/{schedule.id}", data={**opened, "name": "New name", **typed}).status_code == 303
+    assert (stored(app, schedule).name, stored(app, schedule).runs_left) == ("New name", left)
 
 
 def opened_form(browser: Browser, schedule: Schedule) -> dict[str, str]:
