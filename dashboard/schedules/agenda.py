@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import date, datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from itertools import islice, pairwise
 from typing import NamedTuple
 from uuid import UUID
@@ -29,16 +29,26 @@ OFTEN, OFTEN_SKIPPED = 12, 3
 """A schedule that fires, or is skipped, more often than this in a day is one line of that day, with its count."""
 
 MOST_FIRES = 1500
-"""Of one schedule in a span; one that fires every minute of a month is shown as frequent, not minute by minute."""
+"""Of one schedule in a span, where many schedules are asked each for itself."""
+
+MOST_COUNTED = 100_000
+"""Of one schedule in the days of an agenda: each minute of 60 days. What fires more often is not counted further."""
+
+MOST_COUNTED_TOGETHER = 300_000
+"""Of all schedules in the days of an agenda; beyond it each is counted up to `MOST_FIRES`."""
+
+NOT_COUNTED = 0
+"""The count of an entry that stands for more fires than were counted."""
 
 MOST_SCHEDULES = 5000
+_MOMENT = timedelta(seconds=1)
 CROWD = 5
 """So many fires in one minute are still no crowd."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Entry:
-    """A schedule's fires of one day that are shown as one line: a single one, or `count` from `at` on.
+    """A schedule's fires of one day that are shown as one line: a single one, or `count` (or NOT_COUNTED) from `at` on.
 
     `nominal` is the instant that the rule names, another than `at` for a fire that was moved by hand. `skipped` says
     why it will not run. `crowd` is how many fires start in the same minute, if those are too many. `lasts` is how long
@@ -58,6 +68,16 @@ class Entry:
         return self.at != self.nominal
 
     @property
+    def is_frequent(self) -> bool:
+        """Whether it stands for many fires of its day."""
+        return self.count != 1
+
+    @property
+    def times(self) -> str:
+        """How many fires it stands for."""
+        return "many, not counted" if self.count == NOT_COUNTED else f"×{self.count:,}"
+
+    @property
     def is_movable(self) -> bool:
         return self.count == 1 and not self.skipped
 
@@ -72,7 +92,7 @@ class Agenda:
     """The fires of a span by local day; `hours` counts those that will run by their local hour of the day, 0 to 23.
 
     `windows` are the blackouts that reach into the span. `unfinished` are schedules that fire too often to be counted
-    to the end of the span.
+    to the end of the span: from there on each of their days has an entry that says so.
     """
 
     days: Mapping[date, Sequence[Entry]]
@@ -85,14 +105,15 @@ class Agenda:
 class _Look:
     """What a rule fires in a span: what will run by local day, and what is skipped by local day and reason.
 
-    `shortest` is the least time between two that will run. `uses` counts the schedules that it holds for, `meeting`
-    those of them that no jitter spreads.
+    `uncounted` are the first fires of the days on which it fires and was not counted any more. `shortest` is the least
+    time between two that will run. `uses` counts the schedules that it holds for, `meeting` those of them that no
+    jitter spreads.
     """
 
     runs: Mapping[date, Sequence[datetime]]
     skipped: Mapping[tuple[date, str], Sequence[datetime]]
+    uncounted: Mapping[date, datetime]
     shortest: timedelta | None
-    is_cut: bool
     uses: int = 0
     meeting: int = 0
 
@@ -140,6 +161,7 @@ class _Book:
         self.minutes: Counter[datetime] = Counter()
         self.unfinished: list[Schedule] = []
         self.looks: dict[object, _Look] = {}
+        self.counted = 0
         self.frequent: dict[UUID, tuple[_Look, timedelta]] = {}
         self.tight: Mapping[UUID, _Tight] = {}
 
@@ -151,7 +173,7 @@ class _Book:
         look, shift = self._look_of(schedule, shared), shared.shift
         look.uses += 1
         look.meeting += not schedule.jitter_seconds
-        if look.is_cut:
+        if look.uncounted:
             self.unfinished.append(schedule)
         if look.shortest and look.shortest < _longest_allowed(schedule):
             self.frequent[schedule.id] = look, shift
@@ -159,6 +181,8 @@ class _Book:
             self.days[day].extend(_entries(schedule, moments, shift))
         for (day, words), moments in look.skipped.items():
             self.days[day].extend(_entries(schedule, moments, shift, skipped=words, often=OFTEN_SKIPPED))
+        for day, first in look.uncounted.items():
+            self.days[day].append(Entry(at=first + shift, nominal=first + shift, schedule=schedule, count=NOT_COUNTED))
 
     def add(self, at: datetime, entry: Entry) -> None:
         """Add what will run at a moment."""
@@ -186,9 +210,15 @@ class _Book:
         return self.looks[key]
 
     def _look(self, shared: Alike, runs_left: int | None, by_hand: Mapping[datetime, Occurrence]) -> _Look:
-        fires = fires_between(shared.rule, self.start, self.end, runs_left)
-        is_cut = len(fires) == MOST_FIRES
-        skipped = [] if is_cut else _left_out(shared.rule, self.start, self.end)
+        most = max(MOST_FIRES, min(MOST_COUNTED, MOST_COUNTED_TOGETHER - self.counted))
+        fires = fires_between(shared.rule, self.start, self.end, runs_left, most)
+        self.counted += len(fires)
+        uncounted: Mapping[date, datetime] = {}
+        if len(fires) == most:
+            cut = fires[-1].astimezone(self.zone).date()
+            uncounted = dict(self._firsts(shared.rule, cut))
+            fires = [at for at in fires if at < self._midnight(cut)]
+        skipped = [] if uncounted else _left_out(shared.rule, self.start, self.end, most)
         runs = []
         for at in fires:
             decided = by_hand.get(at + shared.shift)
@@ -202,7 +232,19 @@ class _Book:
         for at, words in skipped:
             by_reason[at.astimezone(self.zone).date(), words].append(at)
         shortest = min((later - at for at, later in pairwise(runs)), default=None)
-        return _Look(runs=_by_day(runs, self.zone), skipped=by_reason, shortest=shortest, is_cut=is_cut)
+        return _Look(runs=_by_day(runs, self.zone), skipped=by_reason, uncounted=uncounted, shortest=shortest)
+
+    def _firsts(self, rule: Recurrence, day: date) -> Iterator[tuple[date, datetime]]:
+        """Yield the days from `day` on in which the rule fires, with the first fire of each."""
+        while (midnight := self._midnight(day)) < self.end:
+            tomorrow = day + timedelta(days=1)
+            first = rule.after(max(midnight, self.start) - _MOMENT)
+            if first is not None and first < min(self._midnight(tomorrow), self.end):
+                yield day, first
+            day = tomorrow
+
+    def _midnight(self, day: date) -> datetime:
+        return datetime.combine(day, time(), self.zone).astimezone(UTC)
 
     def _find_tight(self) -> Mapping[UUID, _Tight]:
         tight = {}
@@ -222,9 +264,9 @@ class _Book:
     def _marked(self, entry: Entry) -> Entry:
         if entry.skipped:
             return entry
-        crowd = 0 if entry.count > 1 else self.minutes[entry.at.replace(second=0, microsecond=0)]
+        crowd = 0 if entry.is_frequent else self.minutes[entry.at.replace(second=0, microsecond=0)]
         tight = self.tight.get(entry.schedule.id)
-        meets = tight and (entry.at in tight.fires or (entry.count > 1 and tight.fires))
+        meets = tight and (entry.at in tight.fires or (entry.is_frequent and tight.fires))
         if crowd <= CROWD and not meets:
             return entry
         return replace(entry, crowd=crowd if crowd > CROWD else 0, lasts=tight.lasts if tight and meets else None)
@@ -259,17 +301,17 @@ def fires_of(schedule: Schedule, start: datetime, end: datetime) -> list[datetim
         return []
 
 
-def fires_between(rule: Recurrence, start: datetime, end: datetime, runs_left: int | None) -> list[datetime]:
-    """Return the fires of a rule in [start, end), at most MOST_FIRES and not more than there are runs left."""
-    moment = timedelta(seconds=1)
-    limit = MOST_FIRES if runs_left is None else min(MOST_FIRES, runs_left)
-    return list(islice(rule.between(start - moment, end - moment), limit))
+def fires_between(
+    rule: Recurrence, start: datetime, end: datetime, runs_left: int | None, most: int = MOST_FIRES
+) -> list[datetime]:
+    """Return the fires of a rule in [start, end), at most `most` and not more than there are runs left."""
+    limit = most if runs_left is None else min(most, runs_left)
+    return list(islice(rule.between(start - _MOMENT, end - _MOMENT), limit))
 
 
-def _left_out(rule: Recurrence, start: datetime, end: datetime) -> list[tuple[datetime, str]]:
+def _left_out(rule: Recurrence, start: datetime, end: datetime, most: int) -> list[tuple[datetime, str]]:
     """Return what a rule names in [start, end) and leaves out, with the reason in words."""
-    moment = timedelta(seconds=1)
-    skips = islice(rule.left_out(start - moment, end - moment), MOST_FIRES)
+    skips = islice(rule.left_out(start - _MOMENT, end - _MOMENT), most)
     return [(skip.at, f"holiday: {skip.note}" if skip.reason == HOLIDAY else "skipped date") for skip in skips]
 
 

@@ -28,7 +28,7 @@ from dashboard.core.typed import instant
 from dashboard.schedules.agenda import Agenda, Entry, agenda
 from dashboard.schedules.blackouts import Window
 from dashboard.schedules.forecast import forecast, hour_of
-from dashboard.schedules.ical import feed
+from dashboard.schedules.ical import FEED, OFTEN_WORDS, feed
 from dashboard.schedules.spreads import last_spread
 
 bp = Blueprint("calendar", __name__, url_prefix="/calendar")
@@ -39,7 +39,6 @@ SHOWN_IN_SLOT = {"week": 6, "day": 100}
 FORECAST = timedelta(hours=24)
 MOST_MEETINGS = 5
 NAMED_IN_MINUTE = 5
-FEED_DAYS = 60
 DAY = timedelta(days=1)
 HOUR = timedelta(hours=1)
 MOVED = "moved"
@@ -157,6 +156,7 @@ def shown(asked: Mapping[str, str], *, problem: str = "", status: int = 200) -> 
         views=VIEWS,
         most=SHOWN_IN_MONTH,
         feed_url=_feed_url(),
+        feed_words=f"It reaches {FEED.days} days ahead. {OFTEN_WORDS}",
         problem=problem,
         moved=_moved(),
     )
@@ -216,7 +216,7 @@ def subscription(user_id: UUID, token: str) -> ResponseReturnValue:
     ):
         abort(404)
     now = utc_now()
-    fires = agenda(now, now + timedelta(days=FEED_DAYS), calendar_zone())
+    fires = agenda(now, now + FEED, calendar_zone())
     response = Response(feed(fires, now), mimetype="text/calendar")
     response.headers["Cache-Control"] = "private, max-age=900"
     return response

@@ -8,22 +8,28 @@ from datetime import UTC, datetime, timedelta
 from flask import url_for
 
 from dashboard.core.tenancy import current_tenant
-from dashboard.schedules.agenda import Agenda, Entry
+from dashboard.schedules.agenda import OFTEN, Agenda, Entry
 
 LINE = 75
 """Octets of a content line before it is folded (RFC 5545 §3.1)."""
 
 LASTS = timedelta(minutes=5)
 
+FEED = timedelta(days=60)
+"""How far ahead a feed reaches, for all schedules alike."""
+
+OFTEN_WORDS = f"A schedule that fires more than {OFTEN} times a day is one event a day, with their number."
+
 
 def feed(fires: Agenda, now: datetime) -> str:
-    """Return the calendar of a tenant's fires as text; frequent schedules are one event a day."""
+    """Return the calendar of a tenant's fires in `FEED` as text; frequent schedules are one event a day."""
     tenant = current_tenant()
     lines = [
         "BEGIN:VCALENDAR",
         "VERSION:2.0",
         "PRODID:-//Stationmaster//Schedules//EN",
         f"X-WR-CALNAME:{_escaped(tenant.name)} schedules",
+        f"X-WR-CALDESC:{_escaped(f'Fires until {now + FEED:%Y-%m-%d %H:%M} UTC. {OFTEN_WORDS}')}",
         "REFRESH-INTERVAL;VALUE=DURATION:PT1H",
     ]
     for day in sorted(fires.days):
@@ -34,7 +40,7 @@ def feed(fires: Agenda, now: datetime) -> str:
 
 def _event(entry: Entry, now: datetime) -> list[str]:
     schedule = entry.schedule
-    title = schedule.name if entry.count == 1 else f"{schedule.name} ({entry.count} times)"
+    title = f"{schedule.name} ({entry.times})" if entry.is_frequent else schedule.name
     return [
         "BEGIN:VEVENT",
         f"UID:{schedule.id}-{int(entry.at.timestamp())}@stationmaster",

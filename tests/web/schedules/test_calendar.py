@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+import re
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -50,10 +51,36 @@ def test_a_schedule_that_fires_often_is_one_line_a_day(app: Dashboard, operator:
     assert "×96" in page
 
 
-def test_a_month_of_minutely_fires_is_cut_short_and_said_so(app: Dashboard, operator: Browser, acme: Tenant) -> None:
+def times_shown(page: str, name: str) -> list[str]:
+    """Return how many fires each line of a schedule stands for, as the calendar tells it."""
+    return re.findall(rf'<span class="entry-name">{name}</span> <span class="sub">([^<]+)</span>', page)
+
+
+@pytest.mark.parametrize(("view", "days"), [("week", 7), ("month", 35)])
+def test_each_day_counts_what_fires_every_minute(
+    app: Dashboard, operator: Browser, acme: Tenant, view: str, days: int
+) -> None:
     cron(app, acme, "Every minute", "* * * * *")
-    a_whole_month_ahead = SOON + timedelta(days=31)  # of the present one a day may be all that is left
-    assert "Not counted to the end" in operator.get(f"/calendar?day={a_whole_month_ahead}").text
+    make_schedule(app, acme, name="Every quarter", every_seconds=900)
+    ahead = SOON + timedelta(days=31)  # of the present span a day may be all that is left
+    page = operator.get(f"/calendar?view={view}&day={ahead}").text
+    minutely, quarterly = times_shown(page, "Every minute"), times_shown(page, "Every quarter")
+    assert set(minutely) == {"×1,440"}
+    assert set(quarterly) == {"×96"}
+    assert len(minutely) == len(quarterly) >= days
+    assert "Not counted" not in page
+
+
+def test_what_fires_too_often_to_be_counted_says_so_on_each_day(
+    app: Dashboard, operator: Browser, acme: Tenant
+) -> None:
+    make_schedule(app, acme, name="Restless", every_seconds=10)
+    page = operator.get(f"/calendar?day={SOON + timedelta(days=31)}").text
+    told = times_shown(page, "Restless")
+    assert set(told) == {"×8,640", "many, not counted"}
+    assert told == sorted(told, reverse=True)  # the counted days come first
+    assert len(told) >= 28
+    assert "Not counted to the end" in page
 
 
 def test_what_does_not_fire_is_not_shown(app: Dashboard, operator: Browser, acme: Tenant, globex: Tenant) -> None:
@@ -133,6 +160,23 @@ def test_the_feed_needs_no_sign_in_and_ends_with_the_membership(
     with app.app_context(), system_scope("test") as session:
         session.execute(sa.delete(Membership))
     assert anybody.get(path).status_code == 404
+
+
+def test_the_feed_reaches_as_far_for_frequent_schedules_and_says_how_far(
+    app: Dashboard, operator: Browser, acme: Tenant
+) -> None:
+    cron(app, acme, "Every minute", "* * * * *")
+    cron(app, acme, "Every quarter", "*/15 * * * *")
+    cron(app, acme, "Daily", "0 12 * * *")
+    feed = visit(app, acme).get(feed_path(operator)).text.replace("\r\n ", "")
+    for name in ("Every minute", "Every quarter", "Daily"):
+        last = re.findall(rf"DTSTART:(\d{{8}})T\d+Z\r\nDTEND:\w+\r\nSUMMARY:{name}", feed)[-1]
+        assert date.fromisoformat(last) >= SOON + timedelta(days=56)
+    assert "X-WR-CALDESC:Fires until 20" in feed
+    assert "SUMMARY:Every minute (×1\\,440)" in feed
+    page = operator.get("/calendar").text
+    assert "It reaches 60 days ahead." in page
+    assert "more than 12 times a day is one event a day" in page
 
 
 def test_a_feed_of_one_tenant_is_none_at_another(
