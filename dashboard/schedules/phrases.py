@@ -168,6 +168,18 @@ _PERIOD = re.compile(rf"(?:every|each)\s+{_COUNT}(second|minute|min|hour|day|wee
 _OF_MONTH = r"(?:\s+(?:of\s+)?(?:the|every|each|a)\s+month|\s+of\s+month|\s+monthly)?"
 _EVERY_MONTH = r"(?:(?:every|each)\s+month\s*,?\s*|monthly\s*,?\s*)?(?:(?:on|every|each)\s+)?(?:the\s+)?"
 
+_CRON_FIELDS = tuple(
+    re.compile(f"(?:{form})+")
+    for form in (
+        r"[\dh,/()-]",
+        r"[\dh,/()-]",
+        r"[\dhlw,/()-]",
+        rf"[\dh,/()-]|{_MONTH}",
+        rf"[\dhl,/()#-]|{_WEEKDAY}",
+    )
+)
+"""What a field without a star may consist of, so that “1st and 15th at noon” is not taken for five fields."""
+
 
 def parse_phrase(text: str) -> Phrase:
     """The rule that a phrase such as “weekdays at 9” or “last Friday 17:00” means; a cron expression is taken as it is.
@@ -177,7 +189,7 @@ def parse_phrase(text: str) -> Phrase:
     if len(text) > LONGEST_PHRASE:
         raise RecurrenceError("phrase", f"Write at most {LONGEST_PHRASE} characters.")
     words = " ".join(text.lower().replace("’", "'").strip(" .").split())
-    if words.startswith("@") or re.fullmatch(r"[\d*h]\S*(?: \S+){4}", words):
+    if _is_cron(words):
         parse(words)
         return Phrase(kind="cron", crons=(words.upper() if words[0] != "@" else words,))
     if _TWO_MEANINGS.search(words):
@@ -185,6 +197,17 @@ def parse_phrase(text: str) -> Phrase:
             "phrase", f"“{text.strip()}” can mean two things. Add “of the month”, or choose an interval of some days."
         )
     return (_periodic(words) or _dated(words) if words else None) or _not_understood(text)
+
+
+def _is_cron(words: str) -> bool:
+    """Whether somebody means a cron expression, right or wrong, and no words that begin with a number or an H."""
+    parts = words.split()
+    if words.startswith("@") or (re.match(r"[\d*?h]|\w*tz=", words) and any(part[0] in "*?" for part in parts)):
+        return True
+    if len(parts) == len(_CRON_FIELDS) + 1:  # the grammar has a sentence about seconds
+        parts = parts[1:]
+    is_long = len(parts) >= len(_CRON_FIELDS) - 1
+    return is_long and all(form.fullmatch(part) for form, part in zip(_CRON_FIELDS, parts, strict=False))
 
 
 def _periodic(words: str) -> Phrase | None:

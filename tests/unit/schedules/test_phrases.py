@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import timedelta
 
 import pytest
@@ -30,6 +31,12 @@ HOUR = timedelta(hours=1)
         ("at 9 o'clock on tuesdays", ["0 9 * * 2"]),
         ("monthly on the 15th at 9", ["0 9 15 * *"]),
         ("the 1st and 15th at noon", ["0 12 1,15 * *"]),
+        ("1st and 15th at noon", ["0 12 1,15 * *"]),
+        ("1st monday of the month", ["0 0 * * 1#1"]),
+        ("1st monday of the month at 9", ["0 9 * * 1#1"]),
+        ("2nd tuesday of the month", ["0 0 * * 2#2"]),
+        ("17:30 on mondays and fridays", ["30 17 * * 1,5"]),
+        ("hourly on mondays and fridays", ["0 * * * 1,5"]),
         ("monthly on the first Monday at 9", ["0 9 * * 1#1"]),
         ("last Friday 17:00", ["0 17 * * 5L"]),
         ("every month on the last friday at 17:00", ["0 17 * * 5L"]),
@@ -50,6 +57,8 @@ HOUR = timedelta(hours=1)
         ("every 2 hours", ["0 */2 * * *"]),
         ("0 9 * * 1-5", ["0 9 * * 1-5"]),
         ("@daily", ["@daily"]),
+        ("h h(9-17) lw jan,jul mon-fri", ["H H(9-17) LW JAN,JUL MON-FRI"]),
+        ("0 9 1,15 3 5#2", ["0 9 1,15 3 5#2"]),
     ],
 )
 def test_common_phrases_become_expressions(text, crons):
@@ -90,6 +99,24 @@ def test_other_words_are_answered_with_a_sentence(text, message):
     with pytest.raises(RecurrenceError, match=message) as caught:
         parse_phrase(text)
     assert caught.value.field == "phrase"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("0 0 9 * * *", "There are 6 fields, but seconds are not part of cron here. Write `0 9 * * *`."),
+        ("0 0 9 1 1 1", "There are 6 fields"),
+        ("0 9 * *", "There are 4 of the five fields"),
+        ("0 9 1 1", "There are 4 of the five fields"),
+        ("? 9 * * 1", "The minute has a `?`. Write `*`."),
+        ("0 9 1 1 Monday", "`MONDAY` is not understood. Write `MON`."),
+        ("hx * * * *", "Write `H`, `H/15`"),
+        ("TZ=UTC 0 9 * * 1", "Choose the time zone beside it"),
+    ],
+)
+def test_an_expression_with_a_mistake_is_answered_by_the_grammar_of_cron(text, message):
+    with pytest.raises(RecurrenceError, match=re.escape(message)):
+        parse_phrase(text)
 
 
 @pytest.mark.parametrize(
