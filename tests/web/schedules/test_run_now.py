@@ -42,6 +42,25 @@ def by_hand(app: Dashboard, location: str) -> Run:
         return session.scalars(sa.select(Run).where(Run.id == UUID(location[-36:]))).one()
 
 
+@pytest.mark.parametrize(
+    ("asked", "carried"),
+    [
+        ("de-CH, en;q=0.8", "de-CH"),
+        ("en;q=0.8, fr", "fr"),
+        ("", None),
+        ("*", None),
+        ("zh-Hant-HK", None),
+        ("<script>", None),
+    ],
+)
+def test_the_run_gets_the_language_that_its_asker_reads(
+    app: Dashboard, acme: Tenant, operator: Browser, asked: str, carried: str | None
+) -> None:
+    schedule = make_schedule(app, acme, job_type=Echo.key)
+    answer = operator.post(f"/schedules/{schedule.id}/runs", headers={"Accept-Language": asked})
+    assert by_hand(app, answer.location).context_locale == carried
+
+
 def test_it_asks_first_and_shows_the_parameters_without_the_secrets(app: Dashboard, operator: Browser) -> None:
     fields = {"params-word": "hello", "params-password": "hunter2-canary"}
     operator.post(
