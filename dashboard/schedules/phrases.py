@@ -97,7 +97,19 @@ def _plain_period(minute: str, hour: str) -> str | None:
         if minute == "0":
             return "every hour"
         return _steps(minute, 60, "minutes")
-    return _steps(hour, 24, "hours") if minute == "0" else None
+    return _plain_hours(minute, hour) or (_steps(hour, 24, "hours") if minute == "0" else None)
+
+
+def _plain_hours(minute: str, hour: str) -> str | None:
+    """`0 9-17/2` is every 2 hours from 09:00 to 17:00; `0 9-18/2` ends at 17:00 and is told otherwise."""
+    match = re.fullmatch(r"(\d+)-(\d+)(?:/(\d+))?", hour)
+    if match is None or not minute.isdigit():
+        return None
+    first, last, step = int(match[1]), int(match[2]), int(match[3] or 1)
+    if last <= first or (last - first) % step:
+        return None
+    period = "hour" if step == 1 else f"{step} hours"
+    return f"every {period} from {first:02}:{int(minute):02} to {last:02}:{int(minute):02}"
 
 
 def _steps(text: str, size: int, unit: str) -> str | None:
@@ -159,12 +171,29 @@ _AND = r"(?:\s*,\s*and\s+|\s*,\s*|\s*&\s*|\s+and\s+)"
 _TIME = r"(?:noon|midnight|midday|\d{1,2}(?:[:.]\d{2})?\s*(?:am|pm)?(?:\s+o'clock)?)"
 _CLEAR_TIME = r"(?:noon|midnight|midday|\d{1,2}[:.]\d{2}\s*(?:am|pm)?|\d{1,2}\s*(?:am|pm))"
 _TIMES = re.compile(rf"(?:^|\s|,)(?:at\s+({_TIME}(?:{_AND}{_TIME})*)|({_CLEAR_TIME}(?:{_AND}{_CLEAR_TIME})*))$")
+_WEEKDAY_RANGE = rf"(?:(?:on|every|each|from)\s+)?({_WEEKDAY})(?:\s*[-–]\s*|\s+(?:to|through)\s+)({_WEEKDAY})"
+_BARE_HOUR = re.compile(
+    rf"^({_WEEKDAY_RANGE}|daily|(?:every|each) day|(?:(?:on|every|each) )?(?:weekday|weekend)s?) (\d{{1,2}})$"
+)
 _TWO_MEANINGS = re.compile(
     r"\b(?:every|each) (?:(?:second|third|fourth|fifth|\d+(?:st|nd|rd|th)) \w*|other \w+)day\b"
     r"(?! of (?:the|every|each|a) month)"
 )
 _COUNT = rf"(?:(\d{{1,6}}|other|{'|'.join(_NUMBERS)})\s+)?"
 _PERIOD = re.compile(rf"(?:every|each)\s+{_COUNT}(second|minute|min|hour|day|week)s?(?:\s*,)?(?:\s+(?:on\s+)?(.+))?")
+_SHORT_PERIODS = (
+    (re.compile(r"^hourly\b"), "every hour"),
+    (re.compile(r"^(every|each) half (?:an )?hour\b"), r"\1 30 minutes"),
+    (re.compile(r"^(every|each) quarter (?:of an )?hour\b"), r"\1 15 minutes"),
+    (re.compile(r"^(every|each) (\d+) ?(?:h|hrs?)\b"), r"\1 \2 hours"),
+    (re.compile(r"^(every|each) (\d+) ?mins?\b"), r"\1 \2 minutes"),
+    (re.compile(r"^(every|each) (\d+) ?(?:s|secs?)\b"), r"\1 \2 seconds"),
+)
+_HOURS_WITHIN = re.compile(
+    rf"(?:every|each)\s+(?:(?P<count>\d{{1,2}}|other|{'|'.join(_NUMBERS)})\s+)?hours?(?:\s*,?\s+(?:on\s+)?(?P<before>.+?))?"
+    rf"\s*,?\s+(?:from|between)\s+(?P<first>{_TIME})(?:\s*[-–]\s*|\s+(?:to|till|until|through|and)\s+)(?P<last>{_TIME})"
+    r"(?:\s*,?\s+(?:on\s+)?(?P<after>.+))?"
+)
 _OF_MONTH = r"(?:\s+(?:of\s+)?(?:the|every|each|a)\s+month|\s+of\s+month|\s+monthly)?"
 _EVERY_MONTH = r"(?:(?:every|each)\s+month\s*,?\s*|monthly\s*,?\s*)?(?:(?:on|every|each)\s+)?(?:the\s+)?"
 
@@ -212,7 +241,11 @@ def _is_cron(words: str) -> bool:
 
 def _periodic(words: str) -> Phrase | None:
     """“every 15 minutes”, “hourly”, “every hour on weekdays”, “every 36 hours”."""
-    match = _PERIOD.fullmatch(re.sub(r"^hourly\b", "every hour", words))
+    for pattern, meaning in _SHORT_PERIODS:
+        words = pattern.sub(meaning, words)
+    if within := _HOURS_WITHIN.fullmatch(words):
+        return _hourly_within(within)
+    match = _PERIOD.fullmatch(words)
     if match is None:
         return None
     unit = "minute" if match[2] == "min" else match[2]
@@ -226,6 +259,17 @@ def _periodic(words: str) -> Phrase | None:
         counted = f"“Every {count} {unit}s” counts time and cannot be combined with days or times."
         raise RecurrenceError("phrase", f"{counted} Leave out “{match[3]}”.")
     return Phrase(kind="interval", every=_UNITS[unit] * count) if count else None
+
+
+def _hourly_within(match: re.Match[str]) -> Phrase | None:
+    """“every hour from 9 to 17”, both ends included, on all days or those named before or after."""
+    step = _count(match["count"])
+    (first, minute), (last, last_minute) = _time(match["first"]), _time(match["last"])
+    days = _days(match["before"] or match["after"] or "every day")
+    if days is None or minute != last_minute or not 0 < step <= last - first or (match["before"] and match["after"]):
+        return None
+    hours = f"{first}-{last}" if step == 1 else f"{first}-{last}/{step}"
+    return Phrase(kind="cron", crons=(f"{minute} {hours} {' '.join(days)}",))
 
 
 def _count(text: str | None) -> int:
@@ -250,6 +294,7 @@ def _dated(words: str) -> Phrase | None:
     leading = re.fullmatch(rf"(?:at\s+({_TIME})|({_CLEAR_TIME}))\s*,?\s+(?!and\b|&)([a-z].*)", words)
     if leading:
         words = f"{leading[3]} at {leading[1] or leading[2]}"
+    words = _BARE_HOUR.sub(r"\1 at \4", words)
     found = _TIMES.search(words)
     times = re.split(_AND, found[1] or found[2]) if found else ["midnight"]
     days = _days((words[: found.start()] if found else words).strip(" ,") or "every day")
@@ -358,10 +403,11 @@ _DAY_FORMS = (
     _form(r"monthly|(?:every|each)\s+month", _always("1", "*", "*")),
     _form(r"quarterly|(?:every|each)\s+quarter", _always("1", "1,4,7,10", "*")),
     _form(r"yearly|annually|(?:every|each)\s+year", _always("1", "1", "*")),
-    _form(rf"(?:weekly\s+)?(?:(?:on|every|each)\s+)*({_WEEKDAY}(?:{_AND}{_WEEKDAY})*)", _weekdays),
     _form(
-        rf"(?:(?:on|every|each|from)\s+)?({_WEEKDAY})(?:\s*[-–]\s*|\s+(?:to|through)\s+)({_WEEKDAY})", _weekday_range
+        rf"(?:(?:weekly|(?:every|each)\s+week)\s*,?\s+)?(?:(?:on|every|each)\s+)*({_WEEKDAY}(?:{_AND}{_WEEKDAY})*)",
+        _weekdays,
     ),
+    _form(_WEEKDAY_RANGE, _weekday_range),
     _form(
         rf"{_EVERY_MONTH}({'|'.join(ORDINALS)}|1st|2nd|3rd|4th|5th|last)\s+"
         rf"({_WEEKDAY}|day|weekday|workday|working day|business day){_OF_MONTH}",

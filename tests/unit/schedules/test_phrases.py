@@ -55,6 +55,17 @@ HOUR = timedelta(hours=1)
         ("every 15 minutes", ["*/15 * * * *"]),
         ("every 10 minutes on weekdays", ["*/10 * * * 1-5"]),
         ("every 2 hours", ["0 */2 * * *"]),
+        ("mon-fri 9", ["0 9 * * 1-5"]),
+        ("weekdays 9", ["0 9 * * 1-5"]),
+        ("every 6h", ["0 */6 * * *"]),
+        ("every 30min on weekdays", ["*/30 * * * 1-5"]),
+        ("every half hour", ["*/30 * * * *"]),
+        ("every quarter of an hour", ["*/15 * * * *"]),
+        ("every hour from 9 to 17", ["0 9-17 * * *"]),
+        ("every hour from 9:30am to 5:30pm on weekdays", ["30 9-17 * * 1-5"]),
+        ("hourly on mondays and fridays from 9 to 17", ["0 9-17 * * 1,5"]),
+        ("every 2 hours between 9 and 17", ["0 9-17/2 * * *"]),
+        ("every week on friday at 9", ["0 9 * * 5"]),
         ("0 9 * * 1-5", ["0 9 * * 1-5"]),
         ("@daily", ["@daily"]),
         ("h h(9-17) lw jan,jul mon-fri", ["H H(9-17) LW JAN,JUL MON-FRI"]),
@@ -74,6 +85,8 @@ def test_common_phrases_become_expressions(text, crons):
         ("every three days", HOUR * 72),
         ("every other week", HOUR * 24 * 14),
         ("every 30 seconds", HOUR / 120),
+        ("every 90s", HOUR / 40),
+        ("every 5h", HOUR * 5),
     ],
 )
 def test_periods_that_no_expression_holds_become_intervals(text, every):
@@ -92,6 +105,9 @@ def test_periods_that_no_expression_holds_become_intervals(text, every):
         ("every second friday at 9", "can mean two things"),
         ("every 3 days at 9", "Leave out “at 9”"),
         ("every 0 minutes", "is not understood"),
+        ("every hour from 22 to 6", "is not understood"),
+        ("every hour from 9 to 17:30", "is not understood"),
+        ("mon-fri 25", "“25” is not a time of day"),
         ("x" * 201, "at most 200 characters"),
     ],
 )
@@ -133,6 +149,8 @@ def test_an_expression_with_a_mistake_is_answered_by_the_grammar_of_cron(text, m
         ("0 12 29 2 *", "On the 29th of February at 12:00"),
         ("*/15 * * * *", "Every 15 minutes"),
         ("0 */6 * * 1-5", "Every 6 hours, every weekday"),
+        ("0 9-17 * * *", "Every hour from 09:00 to 17:00"),
+        ("30 9-17/2 * * 1-5", "Every 2 hours from 09:30 to 17:30, every weekday"),
         ("* * * * *", "Every minute"),
         ("*/7 * * * *", "Every seventh minute of every hour"),
         ("0 0 13 * FRI", "At 00:00 on the 13th day of month and on Friday"),
@@ -140,6 +158,18 @@ def test_an_expression_with_a_mistake_is_answered_by_the_grammar_of_cron(text, m
 )
 def test_expressions_are_told_in_plain_words(expression, words):
     assert describe(parse(expression)) == words
+
+
+@pytest.mark.parametrize(
+    "expression",
+    [
+        "0 9 * * 1-5", "0 9,17 * * *", "0 9 * * 1,5", "0 17 * * 5L", "0 9 * * 1#1", "0 0 LW * *", "0 12 L * *",
+        "0 12 1,15 * *", "0 12 29 2 *", "*/15 * * * *", "0 */6 * * 1-5", "0 * * * 1,5", "0 9-17 * * 1-5",
+        "30 9-17/2 * * *",
+    ],
+)  # fmt: skip
+def test_the_words_that_are_told_of_an_expression_mean_that_expression(expression):
+    assert parse_phrase(describe(parse(expression))).crons == (expression,)
 
 
 def test_intervals_are_told_in_the_largest_unit_that_fits():
