@@ -24,7 +24,7 @@ from dashboard.schedules.claiming import DueSchedule
 from dashboard.schedules.errors import RecurrenceError
 from dashboard.schedules.holidays import OwnDays, days_off
 from dashboard.schedules.models import HolidayCalendar, Schedule
-from dashboard.schedules.occurrences import NAMED_SKIP, Entry, entry_of, record_all
+from dashboard.schedules.occurrences import NAMED_SKIP, Entry, decided, entry_of, record_all
 from dashboard.schedules.timing import rewind, unplanned
 
 FIELD = "holiday_calendars"
@@ -158,9 +158,12 @@ def _replan(session: Session, calendar: HolidayCalendar, *, gone: bool = False) 
         return 0
     now, zone = database_now(session), require_binding().settings["TIMEZONE"]
     said = {each.id: each for each in all_calendars() if not (gone and each.id == calendar.id)}
+    due = {schedule.id: DueSchedule.of(schedule) for schedule in schedules if _fires(schedule)}
+    known = decided(session, due.values(), now)
     entries: list[Entry] = []
     for schedule in schedules:
-        entries.extend(unplanned(DueSchedule.of(schedule), zone, now, "edited") if _fires(schedule) else ())
+        if schedule.id in due:
+            entries.extend(unplanned(due[schedule.id], known[schedule.id], zone, now, "edited"))
         schedule.holiday_calendars = [each for each in schedule.holiday_calendars if each in said]
         schedule.days_off = _all_they_say(said[each] for each in schedule.holiday_calendars)
         entries.extend(_go_on(schedule, zone, now))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from datetime import datetime, timedelta
 from functools import lru_cache
@@ -28,6 +28,9 @@ NAMED_SKIP = "skip:"
 BACKFILL = "backfill:"
 """Begins the key of an instant that is made up for."""
 
+FIRST_INSTANT = "0"
+"""Earlier than any instant in ISO 8601, as text."""
+
 LAST_INSTANT = "9999"
 """Later than any instant in ISO 8601, as text."""
 
@@ -35,6 +38,10 @@ NO_BACKFILL = f"""NOT EXISTS (
     SELECT FROM occurrence WHERE occurrence.id = run.occurrence_id AND starts_with(occurrence.occurrence, '{BACKFILL}'))
 """
 """Whether a `run` is no part of a backfill, in SQL: a schedule's overlap policy looks at those alone."""
+
+
+Decided = Mapping[UUID, set[datetime]]
+"""The nominal instants that were decided on before, by schedule."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,14 +118,18 @@ def record_all(session: Session, entries: Iterable[Entry]) -> set[UUID]:
     return set(session.scalars(_INSERT, {"rows": rows_as_json([_row(entry) for entry in rows])}))
 
 
-def decided(session: Session, keys: Sequence[tuple[UUID, datetime]]) -> set[tuple[UUID, datetime]]:
-    """Return which of these (schedule, instant) were decided on before."""
-    if not keys:
-        return set()
-    rows = session.execute(
-        _DECIDED, {"schedules": [key[0] for key in keys], "instants": [key[1].isoformat() for key in keys]}
-    )
-    return {(schedule_id, nominal) for schedule_id, nominal in rows}
+def decided(session: Session, schedules: Iterable[DueSchedule], now: datetime) -> Decided:
+    """Return what was decided before, by hand, of the instants that each schedule has yet to handle up to `now`.
+
+    Whoever groups instants leaves these out first: a group is one row, and stands for nothing that has its own. The
+    caller holds the rows of the schedules locked.
+    """
+    behind = {each.id: each.cursor.isoformat() if each.cursor else FIRST_INSTANT for each in schedules}
+    known: Decided = {schedule_id: set() for schedule_id in behind}
+    asked = {"schedules": list(behind), "instants": list(behind.values()), "last": now.isoformat()}
+    for schedule_id, nominal in session.execute(_DECIDED, asked) if behind else ():
+        known[schedule_id].add(nominal)
+    return known
 
 
 @lru_cache(maxsize=4096)
@@ -185,15 +196,17 @@ FROM json_to_recordset(CAST(:rows AS json)) AS grown(id uuid, count int, until t
 WHERE occurrence.id = grown.id
 """)
 _WANTED = "unnest(CAST(:schedules AS uuid[]), CAST(:instants AS text[])) AS wanted(schedule_id, instant)"
+# Instants in ISO 8601 sort like the time, so that the unique index finds those of a range, and the last one, at once.
 _DECIDED = sa.text(f"""
-SELECT schedule_id, nominal FROM occurrence JOIN {_WANTED} USING (schedule_id) WHERE occurrence = wanted.instant
+SELECT schedule_id, nominal FROM occurrence JOIN {_WANTED} USING (schedule_id)
+WHERE occurrence > wanted.instant AND occurrence <= :last
 """)
-# Instants in ISO 8601 sort like the time, so that the unique index finds the last one at once.
 _LAST = sa.text(f"""
 SELECT last.* FROM {_WANTED} CROSS JOIN LATERAL (
     SELECT * FROM (
         (SELECT {_FIELDS} FROM occurrence AS fire WHERE fire.schedule_id = wanted.schedule_id
-            AND fire.occurrence >= '0' AND fire.occurrence < wanted.instant ORDER BY fire.occurrence DESC LIMIT 1)
+            AND fire.occurrence >= '{FIRST_INSTANT}' AND fire.occurrence < wanted.instant
+            ORDER BY fire.occurrence DESC LIMIT 1)
         UNION ALL
         (SELECT {_FIELDS} FROM occurrence AS named WHERE named.schedule_id = wanted.schedule_id
             AND named.occurrence >= '{NAMED_SKIP}' AND named.occurrence < '{NAMED_SKIP}' || wanted.instant

@@ -31,7 +31,16 @@ from dashboard.schedules.claiming import DueSchedule, TenantNow, claim_awaking, 
 from dashboard.schedules.failing import pause_failing
 from dashboard.schedules.launching import key_of, request_for
 from dashboard.schedules.models import Schedule
-from dashboard.schedules.occurrences import NAMED_SKIP, NO_BACKFILL, SKIP, Entry, decided, entry_of, record_all
+from dashboard.schedules.occurrences import (
+    NAMED_SKIP,
+    NO_BACKFILL,
+    SKIP,
+    Decided,
+    Entry,
+    decided,
+    entry_of,
+    record_all,
+)
 from dashboard.schedules.recurrence import Recurrence, RecurrenceError, Skip
 from dashboard.schedules.timing import due_until, next_after, recurrence_of, rules_version, start_of
 
@@ -84,7 +93,8 @@ class Verdict:
         return None if left is None else left - self.launched
 
 
-Judge = Callable[[DueSchedule, TenantNow, datetime], Verdict]
+Judge = Callable[[DueSchedule, TenantNow, datetime, set[datetime]], Verdict]
+"""Judges a schedule at a moment; the instants are those of its fires that were decided on before."""
 
 
 def plan(session: Session, now: datetime) -> PlanResult:
@@ -97,7 +107,7 @@ def plan(session: Session, now: datetime) -> PlanResult:
     failing = pause_failing(session, claimed.schedules)
     going = [schedule for schedule in claimed.schedules if schedule.id not in failing]
     tenants = tenants_now(session, (schedule.tenant_id for schedule in going))
-    verdicts = _judge_all(going, tenants, now)
+    verdicts = _judge_all(going, tenants, now, decided(session, going, now))
     runs, skips = _carry_out(session, verdicts, now)
     log.info("planned", schedules=len(verdicts), runs=runs, skips=skips)
     return PlanResult(schedules=len(verdicts), runs=runs, skips=skips, full=claimed.more or len(verdicts) < len(going))
@@ -128,12 +138,14 @@ def hold(schedule: DueSchedule, problem: str) -> Verdict:
     return Verdict(schedule=schedule, cursor=schedule.cursor, next_at=schedule.next_at, problem=problem)
 
 
-def _judge_all(schedules: Sequence[DueSchedule], tenants: dict[UUID, TenantNow], now: datetime) -> list[Verdict]:
+def _judge_all(
+    schedules: Sequence[DueSchedule], tenants: dict[UUID, TenantNow], now: datetime, known: Decided
+) -> list[Verdict]:
     """Judge as many schedules as one transaction bears; the others stay due."""
     verdicts: list[Verdict] = []
     instants = 0
     for schedule in schedules:
-        verdict = _judge(_judged, schedule, tenants[schedule.tenant_id], now)
+        verdict = _judge(_judged, schedule, tenants[schedule.tenant_id], now, known[schedule.id])
         verdicts.append(verdict)
         instants += sum(decision.count for decision in verdict.decisions)
         if instants > MOST_IN_BATCH:
@@ -141,10 +153,10 @@ def _judge_all(schedules: Sequence[DueSchedule], tenants: dict[UUID, TenantNow],
     return verdicts
 
 
-def _judge(how: Judge, schedule: DueSchedule, tenant: TenantNow, now: datetime) -> Verdict:
+def _judge(how: Judge, schedule: DueSchedule, tenant: TenantNow, now: datetime, known: set[datetime]) -> Verdict:
     """Judge one schedule; whatever is wrong with it, it alone is held."""
     try:
-        return how(schedule, tenant, now)
+        return how(schedule, tenant, now, known)
     except RecurrenceError as error:
         return hold(schedule, str(error))
     except Exception:
@@ -152,7 +164,7 @@ def _judge(how: Judge, schedule: DueSchedule, tenant: TenantNow, now: datetime) 
         return hold(schedule, POISONED)
 
 
-def _judged(schedule: DueSchedule, tenant: TenantNow, now: datetime) -> Verdict:
+def _judged(schedule: DueSchedule, tenant: TenantNow, now: datetime, known: set[datetime]) -> Verdict:
     recurrence = recurrence_of(schedule, tenant.zone)
     before = schedule.cursor or cast(datetime, schedule.next_at) - timedelta(seconds=1)
     due, next_at = due_until(recurrence, before, now)
@@ -165,6 +177,7 @@ def _judged(schedule: DueSchedule, tenant: TenantNow, now: datetime) -> Verdict:
         next_at=next_at,
     )
     verdict.left_out = recurrence.skips(before, cast(datetime, verdict.cursor))
+    due = [at for at in due if at not in known]
     if tenant.is_suspended:
         verdict.decisions = one_skip(due, "paused", SUSPENDED)
     elif tenant.blackouts:
@@ -231,7 +244,6 @@ def _reason(error: Exception) -> str:
 
 def _write(session: Session, verdicts: Sequence[Verdict], now: datetime) -> tuple[int, int]:
     """Write occurrences, then runs for those that are new, then where each schedule goes on."""
-    _leave_out_decided(session, verdicts)
     busy = _busy(session, verdicts, now)
     for verdict in verdicts:
         _limit(verdict, is_busy=verdict.schedule.id in busy)
@@ -244,17 +256,6 @@ def _write(session: Session, verdicts: Sequence[Verdict], now: datetime) -> tupl
     for tenant_id in {verdict.schedule.tenant_id for verdict in verdicts}:
         shown(session, tenant_id)
     return len(launches), sum(entry.decision == SKIP for _, entry in entries)
-
-
-def _leave_out_decided(session: Session, verdicts: Sequence[Verdict]) -> None:
-    """Drop instants that were decided on before, where they could stand in the way of others."""
-    several = [verdict for verdict in verdicts if sum(each.runs for each in verdict.decisions) > 1]
-    wanted = [(each.schedule.id, decision.nominal) for each in several for decision in each.decisions if decision.runs]
-    known = decided(session, wanted)
-    for verdict in several if known else ():
-        verdict.decisions = [
-            each for each in verdict.decisions if not each.runs or (verdict.schedule.id, each.nominal) not in known
-        ]
 
 
 def _busy(session: Session, verdicts: Sequence[Verdict], now: datetime) -> set[UUID]:
@@ -377,14 +378,18 @@ def _end_pauses(session: Session, schedules: Sequence[DueSchedule], now: datetim
     if not schedules:
         return
     tenants = tenants_now(session, (schedule.tenant_id for schedule in schedules))
-    verdicts = [_judge(_awakened, schedule, tenants[schedule.tenant_id], now) for schedule in schedules]
+    known = decided(session, schedules, now)
+    verdicts = [
+        _judge(_awakened, schedule, tenants[schedule.tenant_id], now, known[schedule.id]) for schedule in schedules
+    ]
     _carry_out(session, verdicts, now)
     session.execute(_UNPAUSE, {"ids": [schedule.id for schedule in schedules]})
 
 
-def _awakened(schedule: DueSchedule, tenant: TenantNow, now: datetime) -> Verdict:
+def _awakened(schedule: DueSchedule, tenant: TenantNow, now: datetime, known: set[datetime]) -> Verdict:
     recurrence = recurrence_of(schedule, tenant.zone)
-    missed, _ = due_until(recurrence, schedule.cursor or schedule.created_at, now)
+    due, _ = due_until(recurrence, schedule.cursor or schedule.created_at, now)
+    missed = [at for at in due if at not in known]
     return Verdict(
         schedule=schedule,
         zone=schedule.timezone or tenant.zone,

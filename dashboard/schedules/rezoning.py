@@ -20,7 +20,7 @@ from dashboard.schedules.catchup import one_skip
 from dashboard.schedules.civil import timeline
 from dashboard.schedules.claiming import DueSchedule, TenantNow, claim_of_tenant, claim_outdated, tenants_now
 from dashboard.schedules.holidays import holidays_version
-from dashboard.schedules.occurrences import Entry, entry_of, last_before, local_text, record_all
+from dashboard.schedules.occurrences import Entry, decided, entry_of, last_before, local_text, record_all
 from dashboard.schedules.recurrence import RecurrenceError
 from dashboard.schedules.timing import next_after, rules_version, unplanned
 from dashboard.tenants.actions import Move
@@ -74,7 +74,8 @@ def rezone(session: Session, tenant_id: UUID, old: str, new: str) -> None:
         return
     now = database_now(session)
     schedules = claim_of_tenant(session, tenant_id, lock=True)
-    entries = [entry for schedule in schedules for entry in _left_behind(schedule, old, new, now)]
+    known = decided(session, schedules, now)
+    entries = [entry for each in schedules for entry in _left_behind(each, known[each.id], old, new, now)]
     record_all(session, entries)
     _store(session, [_Reached(schedule, now, _rezoned(schedule, new, now)) for schedule in schedules])
     record(
@@ -97,8 +98,8 @@ def _rezoned(schedule: DueSchedule, zone: str, now: datetime) -> datetime | None
         return schedule.next_at
 
 
-def _left_behind(schedule: DueSchedule, old: str, new: str, now: datetime) -> list[Entry]:
-    entries = unplanned(schedule, old, now, "edited")
+def _left_behind(schedule: DueSchedule, known: set[datetime], old: str, new: str, now: datetime) -> list[Entry]:
+    entries = unplanned(schedule, known, old, now, "edited")
     if not entries and schedule.next_at is not None and _rezoned(schedule, new, now) is None:
         decision = one_skip([schedule.next_at], "edited", TOO_LATE)[0]
         entries = [entry_of(schedule, decision, new, now)]

@@ -14,7 +14,7 @@ from dashboard.schedules.claiming import DueSchedule
 from dashboard.schedules.firing import Gap, Overlap
 from dashboard.schedules.holidays import holidays_version
 from dashboard.schedules.models import Schedule
-from dashboard.schedules.occurrences import Entry, entry_of, record_all
+from dashboard.schedules.occurrences import Entry, decided, entry_of, record_all
 from dashboard.schedules.recurrence import Kind, Recurrence, RecurrenceError, jittered
 
 MOST_INSTANTS = 5000
@@ -115,7 +115,9 @@ def rewind(schedule: Schedule, tenant_zone: str, now: datetime) -> None:
 
 def settle(session: Session, schedule: Schedule, tenant_zone: str, now: datetime) -> None:
     """List as skipped what was due by `now` and never planned, before a new rule takes the old one's place."""
-    record_all(session, unplanned(DueSchedule.of(schedule), tenant_zone, now, *_whyunplanned(schedule)))
+    due = DueSchedule.of(schedule)
+    known = decided(session, [due], now)[due.id]
+    record_all(session, unplanned(due, known, tenant_zone, now, *_whyunplanned(schedule)))
 
 
 def _whyunplanned(schedule: Schedule) -> tuple[str, str]:
@@ -124,8 +126,13 @@ def _whyunplanned(schedule: Schedule) -> tuple[str, str]:
     return ("invalid", schedule.problem) if schedule.problem else ("edited", "")
 
 
-def unplanned(schedule: DueSchedule, tenant_zone: str, now: datetime, reason: str, note: str = "") -> list[Entry]:
-    """Return the skip of what was due by `now` and never planned; none if the rule makes no sense."""
+def unplanned(
+    schedule: DueSchedule, known: set[datetime], tenant_zone: str, now: datetime, reason: str, note: str = ""
+) -> list[Entry]:
+    """Return the skip of what was due by `now` and never planned; none if the rule makes no sense.
+
+    `known` are the instants of it that were decided on before.
+    """
     if schedule.next_at is None:
         return []
     try:
@@ -133,7 +140,8 @@ def unplanned(schedule: DueSchedule, tenant_zone: str, now: datetime, reason: st
     except RecurrenceError:
         return []
     zone = schedule.timezone or tenant_zone
-    return [entry_of(schedule, decision, zone, now) for decision in one_skip(due, reason, note)]
+    missed = [at for at in due if at not in known]
+    return [entry_of(schedule, decision, zone, now) for decision in one_skip(missed, reason, note)]
 
 
 def next_after(schedule: Schedule | DueSchedule, tenant_zone: str, moment: datetime) -> datetime | None:

@@ -53,6 +53,19 @@ def planned(app: Flask, *, at: datetime | None = None) -> PlanResult:
         return plan(session, at or database_now(session))
 
 
+def let_pass(app: Flask, time: timedelta) -> None:
+    """Move all schedules and what was decided about them back by `time`, as if it had gone by."""
+    with app.app_context(), system_scope("test") as session:
+        for schedule in session.scalars(sa.select(Schedule)):
+            for name in ("anchor", "next_at", "cursor", "paused_at", "created_at"):
+                moment = getattr(schedule, name)
+                setattr(schedule, name, moment - time if moment else None)
+        for decision in session.scalars(sa.select(Occurrence).where(Occurrence.nominal.is_not(None))):
+            assert decision.nominal is not None
+            decision.nominal -= time
+            decision.occurrence = decision.nominal.isoformat()
+
+
 def runs(app: Flask) -> list[Run]:
     """Return all runs, the oldest first."""
     with app.app_context(), system_scope("test") as session:

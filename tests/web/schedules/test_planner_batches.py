@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -21,12 +22,13 @@ from dashboard.jobs.registry import JobType, register
 from dashboard.runs.load import reconcile
 from dashboard.schedules import actions, planner, single_fires
 from dashboard.schedules.claiming import FAIR, GLANCE
-from dashboard.schedules.models import Schedule
+from dashboard.schedules.models import Blackout, Schedule
+from dashboard.schedules.rezoning import rezone
 from dashboard.schedules.timing import recurrence_of
 from dashboard.tenants.models import TenantRecord
 from tests.application import on_database_of_its_own
 from tests.factories import make_tenant
-from tests.factories.schedules import make_schedule, occurrences, planned, runs, stored
+from tests.factories.schedules import let_pass, make_schedule, occurrences, planned, runs, stored
 from tests.servers import PostgresAddress
 
 
@@ -48,6 +50,11 @@ class TooLong(JobType):
 def now_of(app: Dashboard) -> datetime:
     with app.app_context(), system_scope("test") as session:
         return database_now(session)
+
+
+def skip_by_hand(app: Dashboard, tenant: Tenant, schedule: Schedule, nominal: datetime) -> None:
+    with app.app_context(), bound(Binding.of(tenant, actor=Actor(kind="system"))):
+        single_fires.skip(db.session.get_one(Schedule, schedule.id), nominal)
 
 
 def make_many(app: Dashboard, tenant: Tenant, count: int, **values: Any) -> None:
@@ -215,12 +222,81 @@ def test_a_suspended_tenants_fires_are_listed_and_never_made_up_for(app: Dashboa
 def test_a_fire_that_somebody_decided_on_keeps_no_other_from_running(app: Dashboard, acme: Tenant) -> None:
     schedule = make_schedule(app, acme, catchup="all", runs_left=5)
     assert schedule.next_at is not None
-    with app.app_context(), bound(Binding.of(acme, actor=Actor(kind="system"))):
-        single_fires.skip(db.session.get_one(Schedule, schedule.id), schedule.next_at)
+    skip_by_hand(app, acme, schedule, schedule.next_at)
     planned(app, at=schedule.next_at + timedelta(seconds=90))
     first, second = occurrences(app)
     assert (first.reason, second.decision) == ("by_hand", "run")
     assert stored(app, schedule).runs_left == 4
+
+
+def suspend(app: Dashboard) -> None:
+    with app.app_context(), system_scope("test") as session:
+        session.execute(sa.update(TenantRecord).values(suspended_at=sa.func.now()))
+
+
+def black_out(app: Dashboard) -> None:
+    day = timedelta(days=1)
+    with app.app_context(), system_scope("test") as session:
+        now = database_now(session)
+        for tenant in session.scalars(sa.select(TenantRecord)):
+            session.add(Blackout(tenant_id=tenant.id, name="Move", start_at=now - day, end_at=now + day))
+
+
+def lose_job_type(app: Dashboard) -> None:
+    with app.app_context(), system_scope("test") as session:
+        session.execute(sa.update(Schedule).values(job_type="gone.plugin"))
+
+
+@pytest.mark.parametrize(
+    ("happens", "values", "late", "reason"),
+    [
+        (suspend, {}, timedelta(), "paused"),
+        (black_out, {}, timedelta(), "blackout"),
+        (lose_job_type, {}, timedelta(), "invalid"),
+        (None, {"catchup": "none"}, timedelta(minutes=2), "missed_window"),
+        (None, {"catchup_window_seconds": 61}, timedelta(hours=1), "missed_window"),
+    ],
+    ids=["suspended", "blackout", "job type gone", "not made up for", "too late"],
+)
+def test_skips_in_a_row_leave_out_the_fire_that_somebody_decided_on(
+    app: Dashboard,
+    acme: Tenant,
+    happens: Callable[[Dashboard], None] | None,
+    values: dict[str, Any],
+    late: timedelta,
+    reason: str,
+) -> None:
+    schedule = make_schedule(app, acme, **values)
+    assert schedule.next_at is not None
+    first = schedule.next_at
+    skip_by_hand(app, acme, schedule, first)
+    skip_by_hand(app, acme, schedule, first + timedelta(minutes=2))
+    if happens:
+        happens(app)
+    planned(app, at=first + timedelta(minutes=4, seconds=1) + late)
+    found = occurrences(app)
+    assert [each.reason for each in found[:2]] == ["by_hand", reason]
+    assert found[1].nominal == first + timedelta(minutes=1)
+    assert sum(each.count for each in found) == (late + timedelta(minutes=5)) // timedelta(minutes=1)
+
+
+def test_a_row_of_skips_that_goes_on_leaves_out_the_fire_that_somebody_decided_on(app: Dashboard, acme: Tenant) -> None:
+    schedule = make_schedule(app, acme)
+    assert schedule.next_at is not None
+    skip_by_hand(app, acme, schedule, schedule.next_at + timedelta(minutes=1))
+    suspend(app)
+    for minute in range(3):
+        planned(app, at=schedule.next_at + timedelta(minutes=minute))
+    assert [(each.reason, each.count) for each in occurrences(app)] == [("paused", 1), ("by_hand", 1), ("paused", 1)]
+
+
+def test_the_latest_that_nobody_decided_on_runs_after_a_standstill(app: Dashboard, acme: Tenant) -> None:
+    schedule = make_schedule(app, acme)
+    assert schedule.next_at is not None
+    skip_by_hand(app, acme, schedule, schedule.next_at + timedelta(minutes=2))
+    planned(app, at=schedule.next_at + timedelta(minutes=2, seconds=59))
+    found = [(each.decision, each.reason, each.count) for each in occurrences(app)]
+    assert found == [("skip", "coalesced", 1), ("run", "", 1), ("skip", "by_hand", 1)]
 
 
 def test_a_fire_that_was_moved_ahead_does_not_count_as_the_run_before(app: Dashboard, acme: Tenant) -> None:
@@ -266,6 +342,26 @@ def test_an_edit_lists_what_the_old_rule_made_due_and_fires_nothing(app: Dashboa
     (skip,) = occurrences(app)
     assert (skip.reason, skip.count, runs(app)) == ("edited", 6, [])
     assert planned(app).runs == 0
+
+
+def test_an_edit_and_another_zone_leave_out_the_fire_that_somebody_decided_on(app: Dashboard, acme: Tenant) -> None:
+    edited = make_schedule(app, acme, params={"word": "hi"})
+    moved = make_schedule(app, acme, kind="cron", crons=["* * * * *"])
+    for schedule in (edited, moved):
+        next_at = recurrence_of(schedule, "UTC").after(now_of(app))
+        assert next_at is not None
+        skip_by_hand(app, acme, schedule, next_at)
+    let_pass(app, timedelta(minutes=4))
+    with app.app_context(), bound(Binding.of(acme, actor=Actor(kind="system"))):
+        schedule = db.session.get_one(Schedule, edited.id)
+        actions.update(schedule, replace(actions.draft_of(schedule), every_seconds=1800), rev=schedule.rev)
+        rezone(db.session(), acme.id, "UTC", "Asia/Tokyo")
+        db.session.commit()
+    for schedule in (edited, moved):
+        found = [each for each in occurrences(app) if each.schedule_id == schedule.id]
+        assert [each.reason for each in found] == ["by_hand", "edited"]
+        assert found[0].nominal is not None
+        assert found[1].nominal == found[0].nominal + timedelta(minutes=1)
 
 
 @pytest.fixture
