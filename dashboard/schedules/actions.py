@@ -96,6 +96,18 @@ TIMING = frozenset(
 )
 """Fields whose change moves the next fire."""
 
+RULE_FIELDS = {"once": "once_local", "interval": "every", "cron": "crons"}
+"""The field of each kind that says when it fires."""
+
+HINDRANCES: tuple[tuple[str, Any, str], ...] = (
+    ("dst_gap", "after", "The clock skips this time. Choose another time, or to run at the first moment after the gap."),
+    ("skip_dates", (), "All the days on which it would run stand here. Take one out, or choose another day."),
+    ("days_off", (), ""),
+    ("start_at", None, "This is later than the last time at which it would run. Choose an earlier one."),
+    ("end_at", None, "This is earlier than the next time at which it would run. Choose a later one."),
+)
+"""What can keep a rule from firing at all, what stands for without it, and what to say beside its field."""
+
 
 def create(draft: ScheduleDraft, *, schedule_id: UUID | None = None) -> Schedule:
     """Save a new schedule and wake the planner. Raises InvalidInput naming each field to mend.
@@ -160,7 +172,7 @@ def update(schedule: Schedule, draft: ScheduleDraft, *, rev: int, sets_runs_left
     session = db.session
     calendars.hold(draft.holiday_calendars)
     session.refresh(schedule, with_for_update=True)
-    _refuse_archived(schedule)
+    refuse_archived(schedule)
     if not sets_runs_left:
         draft = replace(draft, runs_left=schedule.runs_left)
     draft = _anchored(draft, schedule)
@@ -209,7 +221,7 @@ def pause(schedule: Schedule, *, reason: str, until: datetime | None = None) -> 
     """Plan nothing until somebody resumes it, or until `until`. Raises Refused if it is paused already."""
     session = db.session
     session.refresh(schedule, with_for_update=True)
-    _refuse_archived(schedule)
+    refuse_archived(schedule)
     if schedule.paused_at is not None:
         raise Refused("This schedule is paused already.")
     now = database_now(session())
@@ -226,7 +238,7 @@ def resume(schedule: Schedule) -> int:
     """Go on from now; what was missed is listed as skipped, and its number returned. Raises Refused if not paused."""
     session = db.session
     session.refresh(schedule, with_for_update=True)
-    _refuse_archived(schedule)
+    refuse_archived(schedule)
     if schedule.paused_at is None:
         raise Refused("This schedule is not paused.")
     before = schedule.cursor or schedule.created_at
@@ -246,7 +258,7 @@ def archive(schedule: Schedule) -> None:
     """Stop it for good: a run that works goes on, waiting ones are cancelled, its history stays."""
     session = db.session
     session.refresh(schedule, with_for_update=True)
-    _refuse_archived(schedule)
+    refuse_archived(schedule)
     schedule.archived_at = database_now(session())
     waiting = session.scalars(
         sa.select(Run)
@@ -286,7 +298,7 @@ def run_now(schedule: Schedule, *, token: str = "", force: bool = False) -> Run:
     """
     session = db.session
     session.refresh(schedule, with_for_update=True)
-    _refuse_archived(schedule)
+    refuse_archived(schedule)
     key = f"manual:{token or uuid4()}"
     known = session.scalar(
         sa.select(Occurrence).where(Occurrence.schedule_id == schedule.id, Occurrence.occurrence == key)
@@ -394,19 +406,32 @@ def _check_timing(schedule: Schedule, draft: ScheduleDraft, now: datetime, error
         errors[error.field] = str(error)
         return
     if often := caps.too_often(recurrence_of(schedule, zone), now):
-        errors.setdefault("every" if draft.kind == "interval" else "crons", often)
+        errors.setdefault(RULE_FIELDS[draft.kind], often)
     if schedule.next_at is None and "every" not in errors:
-        errors["once_local" if draft.kind == "once" else "crons"] = _why_never(schedule, draft, now)
+        name, words = _why_never(schedule, now)
+        errors.setdefault(name, words)
 
 
-def _why_never(schedule: Schedule, draft: ScheduleDraft, now: datetime) -> str:
-    if draft.kind != "once" or draft.once_local is None:
-        return "This never fires again."
-    if schedule.days_off and draft.once_local.date() >= now.date():
-        return f"This is a day off: {calendars.name_of_day(schedule)}. Choose another day, or no holiday calendar."
-    if draft.once_local.year > utc_now().year:
-        return "This is too far away. Choose a time within the next 50 years."
-    return "This time has passed. Choose a later one, or send it now instead."
+def _why_never(schedule: Schedule, now: datetime) -> tuple[str, str]:
+    """Return the field that keeps it from ever firing again, and what to do about it."""
+    if schedule.runs_left == 0:
+        return "runs_left", "It has made all its runs. Give how many more, or leave this empty."
+    rule = recurrence(schedule)
+    for name, nothing, words in HINDRANCES:
+        rule = replace(rule, **{name: nothing})
+        if rule.after(now) is not None:
+            return (name, words) if words else (RULE_FIELDS[schedule.kind], _day_off(schedule))
+    if schedule.once_local is None:
+        return RULE_FIELDS[schedule.kind], "This never fires again."
+    if schedule.once_local.year > now.year + 1:
+        return "once_local", "This is too far away. Choose a time within the next 50 years."
+    return "once_local", "This time has passed. Choose a later one, or send it now instead."
+
+
+def _day_off(schedule: Schedule) -> str:
+    if schedule.once_local is None:
+        return "Each of its days is a day off. Choose other days, or no holiday calendar."
+    return f"This is a day off: {calendars.name_of_day(schedule)}. Choose another day, or no holiday calendar."
 
 
 def recurrence(schedule: Schedule) -> Recurrence:
@@ -414,7 +439,8 @@ def recurrence(schedule: Schedule) -> Recurrence:
     return recurrence_of(schedule, require_binding().settings["TIMEZONE"])
 
 
-def _refuse_archived(schedule: Schedule) -> None:
+def refuse_archived(schedule: Schedule) -> None:
+    """Raise Refused if the schedule is archived: nothing is done to it before it is restored."""
     if schedule.archived_at is not None:
         raise Refused("This schedule is archived. Restore it first.")
 

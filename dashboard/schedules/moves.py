@@ -49,7 +49,7 @@ def create() -> ResponseReturnValue:
     if "undo" in request.form:
         flash(f"“{schedule.name}” is back where it was.", "ok")
     elif not request.form.get("view"):
-        flash("Moved this one fire.", "ok")
+        flash(f"Moved this one fire{moved.in_pause}.", "ok")
         return see_other(url_for("schedules.show", schedule_id=schedule.id))
     else:
         session[calendar.MOVED] = {
@@ -59,6 +59,7 @@ def create() -> ResponseReturnValue:
             "rev": moved.rev,
             "to": before.isoformat(),
             "at": to.isoformat(),
+            "in_pause": moved.in_pause,
         }
     return see_other(url_for("calendar.index", view=request.form.get("view"), day=request.form.get("day")))
 

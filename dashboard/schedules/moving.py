@@ -19,10 +19,11 @@ class Outdated(Refused):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Moved:
-    """A fire where it is now: `nominal` and `rev` name it from here on."""
+    """A fire where it is now: `nominal` and `rev` name it from here on; `in_pause` as `single_fires` words it."""
 
     nominal: datetime
     rev: int
+    in_pause: str = ""
 
 
 def move(schedule: Schedule, nominal: datetime, to: datetime, *, rev: int) -> Moved:
@@ -35,7 +36,7 @@ def move(schedule: Schedule, nominal: datetime, to: datetime, *, rev: int) -> Mo
         raise Outdated
     if schedule.kind != "once":
         single_fires.move(schedule, nominal, to)
-        return Moved(nominal=nominal, rev=schedule.rev)
+        return Moved(nominal=nominal, rev=schedule.rev, in_pause=single_fires.in_pause(schedule))
     single_fires.check_time(to)
     zone = ZoneInfo(schedule.timezone or require_binding().settings["TIMEZONE"])
     draft = replace(actions.draft_of(schedule), once_local=to.astimezone(zone).replace(tzinfo=None))

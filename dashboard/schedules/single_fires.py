@@ -20,7 +20,7 @@ from dashboard.jobs.registry import UnknownJobType
 from dashboard.runs.load import RUNS, announce
 from dashboard.runs.models import Run
 from dashboard.runs.states import SCHEDULED
-from dashboard.schedules.actions import recurrence
+from dashboard.schedules.actions import recurrence, refuse_archived
 from dashboard.schedules.blackouts import window_at, windows_between
 from dashboard.schedules.civil import timeline
 from dashboard.schedules.launching import launch
@@ -32,16 +32,23 @@ _MOMENT = timedelta(seconds=1)
 
 
 def skip(schedule: Schedule, nominal: datetime) -> None:
-    """Leave out the fire at `nominal`. Raises Refused if it does not lie ahead, or was decided on."""
-    _lock(schedule, nominal)
+    """Leave out the fire at `nominal`.
+
+    Raises Refused if the schedule is archived, or the fire does not lie ahead or was decided on.
+    """
+    _hold(schedule)
+    _check(schedule, nominal)
     db.session.add(_occurrence(schedule, nominal, decision="skip", reason=BY_HAND))
     _commit("schedule.skip_fire", schedule, nominal)
 
 
 def restore(schedule: Schedule, nominal: datetime) -> None:
-    """Let a fire that was skipped by hand run after all. Raises Refused if it has passed or was not skipped."""
+    """Let a fire that was skipped by hand run after all, also while the schedule is paused.
+
+    Raises Refused if the schedule is archived, or the fire has passed or was not skipped.
+    """
     now = database_now(db.session())
-    db.session.refresh(schedule, with_for_update=True)
+    _hold(schedule)
     occurrence = db.session.scalar(_decided(schedule, nominal))
     if occurrence is None or occurrence.reason != BY_HAND or nominal <= now:
         raise Refused("This fire was not skipped, or its time has passed.")
@@ -53,10 +60,11 @@ def restore(schedule: Schedule, nominal: datetime) -> None:
 def move(schedule: Schedule, nominal: datetime, to: datetime) -> None:
     """Run the fire at `nominal` at `to` instead; it stands in the ledger as scheduled and can be cancelled there.
 
-    What was moved before can be moved again. Raises Refused if the fire does not lie ahead, was decided on otherwise or
-    has started, InvalidInput if `to` has passed or lies in a blackout.
+    What was moved before can be moved again, and it runs also while the schedule is paused. Raises Refused if the
+    schedule is archived, or the fire does not lie ahead, was decided on otherwise or has started, InvalidInput if `to`
+    has passed or lies in a blackout.
     """
-    db.session.refresh(schedule, with_for_update=True)
+    _hold(schedule)
     check_time(to)
     waiting = db.session.scalar(_waiting(schedule, nominal))
     if waiting is None:
@@ -64,6 +72,11 @@ def move(schedule: Schedule, nominal: datetime, to: datetime) -> None:
     else:
         _move_again(schedule, waiting, nominal, to)
     _commit("schedule.move_fire", schedule, nominal, to=to.isoformat())
+
+
+def in_pause(schedule: Schedule) -> str:
+    """Return the words to add when a fire is run by hand: that the schedule's pause does not hold it; else nothing."""
+    return ", although the schedule is paused" if schedule.paused_at is not None else ""
 
 
 def check_time(to: datetime) -> None:
@@ -138,9 +151,10 @@ def decided_of(schedules: Sequence[Schedule], now: datetime) -> dict[tuple[UUID,
     return {(row.schedule_id, row.nominal): row for row in db.session.scalars(ahead) if row.nominal is not None}
 
 
-def _lock(schedule: Schedule, nominal: datetime) -> None:
+def _hold(schedule: Schedule) -> None:
+    """Lock the schedule against the planner and everybody else. Raises Refused if it is archived."""
     db.session.refresh(schedule, with_for_update=True)
-    _check(schedule, nominal)
+    refuse_archived(schedule)
 
 
 def _run_of(schedule: Schedule, nominal: datetime) -> sa.Select[Run]:
@@ -156,7 +170,7 @@ def _waiting(schedule: Schedule, nominal: datetime) -> sa.Select[Run]:
 
 def _check(schedule: Schedule, nominal: datetime) -> None:
     now = database_now(db.session())
-    if schedule.archived_at is not None or nominal <= now:
+    if nominal <= now:
         raise Refused("This fire does not lie ahead any more.")
     if next(recurrence(schedule).between(nominal.replace(microsecond=0) - _MOMENT, nominal), None) != nominal:
         raise Refused("The schedule does not fire at this time. Load the page again.")

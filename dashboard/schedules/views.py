@@ -114,7 +114,8 @@ def skip_fire(schedule_id: UUID) -> ResponseReturnValue:
 def restore_fire(schedule_id: UUID) -> ResponseReturnValue:
     """Run a fire after all that somebody skipped."""
     nominal = _instant(request.form)
-    return _act(schedule_id, lambda schedule: single_fires.restore(schedule, nominal), "It runs after all.")
+    done = f"It runs after all{single_fires.in_pause(actions.get(schedule_id) or abort(404))}."
+    return _act(schedule_id, lambda schedule: single_fires.restore(schedule, nominal), done)
 
 
 @bp.get("/<uuid:schedule_id>/backfills/new")

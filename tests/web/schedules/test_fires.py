@@ -15,7 +15,7 @@ from dashboard.core.tenancy import Tenant
 from dashboard.runs.models import Run
 from dashboard.schedules.models import Occurrence, Schedule
 from tests.factories import make_user
-from tests.factories.schedules import make_schedule, planned, runs, stored
+from tests.factories.schedules import let_pass, make_schedule, occurrences, planned, runs, stored
 from tests.signing_in import Browser, sign_in
 
 
@@ -105,6 +105,23 @@ def test_run_the_missed_leads_to_a_backfill_of_just_these(app: Dashboard, operat
     assert "Start 4 runs" in operator.get(f"/schedules/{schedule.id}/backfills/new?{path}").text
 
 
+@pytest.mark.parametrize("minute", [0, 1, 3], ids=["first", "between", "last"])
+def test_what_was_missed_is_listed_without_the_fire_that_somebody_had_skipped(
+    app: Dashboard, operator: Browser, acme: Tenant, minute: int
+) -> None:
+    schedule = make_schedule(app, acme)
+    assert schedule.next_at is not None
+    skipped = schedule.next_at + timedelta(minutes=minute)
+    operator.post(f"/schedules/{schedule.id}/fires/skips", data={"nominal": skipped.isoformat()})
+    operator.post(f"/schedules/{schedule.id}/pauses", data={})
+    let_pass(app, timedelta(minutes=4, seconds=30))
+    page = operator.post(f"/schedules/{schedule.id}/resumptions", follow_redirects=True).text
+    assert "It missed 3 fires: see why it did not run." in page
+    assert "Run the 3 missed" in page
+    by_reason = {each.reason: each.count for each in occurrences(app)}
+    assert by_reason == {"by_hand": 1, "paused": 3}
+
+
 @pytest.mark.parametrize("until", ["2001-01-01T09:00", "soon"])
 def test_a_pause_with_a_mistake_comes_back_as_it_was_typed(
     app: Dashboard, operator: Browser, daily: Schedule, until: str
@@ -163,3 +180,47 @@ def test_a_move_with_a_mistake_comes_back_as_it_was_typed(
     assert 'id="field-to-error"' in answer.text
     assert f'value="{to}"' in answer.text
     assert runs(app) == []
+
+
+@pytest.mark.parametrize("act", ["skips", "restorations", "moves"])
+def test_nothing_is_done_to_a_fire_of_an_archived_schedule(
+    app: Dashboard, operator: Browser, daily: Schedule, act: str
+) -> None:
+    """A page that was open when somebody archived it still has the buttons."""
+    assert daily.next_at is not None
+    nominal = daily.next_at.isoformat()
+    to = f"{daily.next_at + timedelta(hours=2):%Y-%m-%dT%H:%M}"
+    if act == "restorations":
+        operator.post(f"/schedules/{daily.id}/fires/skips", data={"nominal": nominal})
+    operator.post(f"/schedules/{daily.id}/archivings")
+    before = [(each.decision, each.reason) for each in occurrences(app)]
+    if act == "moves":
+        sent = {"schedule": str(daily.id), "nominal": nominal, "rev": "1", "to": to, "typed": "y"}
+        answer = operator.post("/calendar/moves", data=sent)
+        assert answer.status_code == 409
+    else:
+        answer = operator.post(f"/schedules/{daily.id}/fires/{act}", data={"nominal": nominal}, follow_redirects=True)
+    assert "This schedule is archived. Restore it first." in answer.text
+    assert [(each.decision, each.reason) for each in occurrences(app)] == before
+    assert runs(app) == []
+
+
+@pytest.mark.parametrize("act", ["restored", "moved", "dragged"])
+def test_what_somebody_lets_run_in_a_pause_runs_and_is_said_to(
+    app: Dashboard, operator: Browser, daily: Schedule, act: str
+) -> None:
+    assert daily.next_at is not None
+    nominal = {"nominal": daily.next_at.isoformat()}
+    if act == "restored":
+        operator.post(f"/schedules/{daily.id}/fires/skips", data=nominal)
+    operator.post(f"/schedules/{daily.id}/pauses", data={"reason": "Stock-taking"})
+    if act == "restored":
+        page = operator.post(f"/schedules/{daily.id}/fires/restorations", data=nominal, follow_redirects=True).text
+        assert "It runs after all, although the schedule is paused." in page
+    else:
+        view = {"view": "week", "day": f"{daily.next_at:%Y-%m-%d}"} if act == "dragged" else {}
+        to = f"{daily.next_at + timedelta(hours=2):%Y-%m-%dT%H:%M}"
+        sent = {"schedule": str(daily.id), **nominal, "rev": "1", "to": to, **view}
+        page = operator.post("/calendar/moves", data=sent, follow_redirects=True).text
+        assert ", although the schedule is paused." in page
+    assert [run.state for run in runs(app)] == ["scheduled"]
