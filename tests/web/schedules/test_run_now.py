@@ -53,12 +53,14 @@ def by_hand(app: Dashboard, location: str) -> Run:
         ("<script>", None),
     ],
 )
-def test_the_run_gets_the_language_that_its_asker_reads(
-    app: Dashboard, acme: Tenant, operator: Browser, asked: str, carried: str | None
+def test_a_run_gets_the_language_of_whoever_made_its_schedule(
+    app: Dashboard, operator: Browser, asked: str, carried: str | None
 ) -> None:
-    schedule = make_schedule(app, acme, job_type=Echo.key)
-    answer = operator.post(f"/schedules/{schedule.id}/runs", headers={"Accept-Language": asked})
-    assert by_hand(app, answer.location).context_locale == carried
+    data = {"job_type": Echo.key, "name": "Echo", "when": "cron", "crons": "@daily", "params-word": "hello"}
+    operator.post("/schedules", data=data, headers={"Accept-Language": asked})
+    with app.app_context(), system_scope("test") as session:
+        schedule = session.scalars(sa.select(Schedule)).one()
+    assert by_hand(app, click(operator, schedule)).context_locale == carried
 
 
 def test_it_asks_first_and_shows_the_parameters_without_the_secrets(app: Dashboard, operator: Browser) -> None:
