@@ -13,7 +13,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from dashboard.audit.actions import record
-from dashboard.core.clock import database_now, utc_now
+from dashboard.core.clock import database_now
 from dashboard.core.errors import InvalidInput, Refused
 from dashboard.core.ids import new_id
 from dashboard.core.orm import db
@@ -100,7 +100,7 @@ RULE_FIELDS = {"once": "once_local", "interval": "every", "cron": "crons"}
 """The field of each kind that says when it fires."""
 
 HINDRANCES: tuple[tuple[str, Any, str], ...] = (
-    ("dst_gap", "after", "The clock skips this time. Choose another time, or to run at the first moment after the gap."),
+    ("dst_gap", "after", "The clock skips this time. Choose another time, or another answer to that."),
     ("skip_dates", (), "All the days on which it would run stand here. Take one out, or choose another day."),
     ("days_off", (), ""),
     ("start_at", None, "This is later than the last time at which it would run. Choose an earlier one."),

@@ -33,6 +33,7 @@ from dashboard.schedules.forms import DELAY, ScheduleForm
 from dashboard.schedules.models import Schedule
 from dashboard.schedules.previews import Preview, Trouble, Wanted, find_trouble, foresee, longest_run
 from dashboard.schedules.recurrence import Recurrence, RecurrenceError
+from dashboard.schedules.single_fires import decided_ahead
 
 bp = Blueprint("schedules", __name__, url_prefix="/schedules")
 
@@ -117,6 +118,8 @@ def update(schedule_id: UUID) -> ResponseReturnValue:
         draft = _draft(form, schedule.params)
         actions.update(schedule, draft, rev=form.rev, sets_runs_left=form.sets_runs_left)
     except InvalidInput as error:
+        if "runs_left" in error.errors:  # what is typed now is meant, even the number that the form was opened with
+            form.values["runs_left_opened"] = "0"
         return _editor(form, schedule=schedule, errors=error.errors)
     except Conflict as conflict:
         form.values["rev"] = str(conflict.rev)
@@ -288,13 +291,14 @@ def _foreseen(form: ScheduleForm, schedule: Schedule | None) -> Outlook:
         jitter=timedelta(seconds=form.jitter_seconds),
         overlap=form.text("overlap"),
         runs_left=runs_left,
+        decided=decided_ahead(schedule, utc_now()) if schedule else (),
     )
     longest = longest_run(wanted)
     preview = foresee(rule, wanted, browser_zone(), longest=longest)
     return Outlook(
         preview=preview,
         trouble=find_trouble(rule, preview, wanted, longest),
-        changed=difference(schedule, rule) if schedule else None,
+        changed=difference(schedule, rule, runs_left) if schedule else None,
     )
 
 

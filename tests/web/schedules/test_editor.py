@@ -353,6 +353,50 @@ def test_runs_that_fired_while_the_editor_was_open_stay_counted_unless_a_number_
     assert (stored(app, schedule).name, stored(app, schedule).runs_left) == ("New name", left)
 
 
+ONCE = {"when": "once", "once_local": "2051-02-01T09:00"}
+
+
+@pytest.mark.parametrize(
+    ("typed", "field", "words"),
+    [
+        ({**ONCE, "skip_dates": "2051-02-01"}, "skip_dates", "All the days on which it would run stand here"),
+        ({**ONCE, "end_at": "2051-01-01T00:00"}, "end_at", "This is earlier than the next time at which it would run"),
+        ({**ONCE, "start_at": "2051-03-01T00:00"}, "start_at", "This is later than the last time at which it"),
+        ({"when": "once", "once_local": "2051-03-26T01:30", "dst_gap": "skip"}, "dst_gap", "The clock skips this time"),
+        ({**ONCE, "once_local": "2001-01-01T09:00", "skip_dates": "2001-01-01"}, "once_local", "This time has passed"),
+        ({**ONCE, "once_local": "2999-01-01T09:00"}, "once_local", "within the next 50 years"),
+        ({"crons": "0 9 * * 1", "end_at": "2001-01-01T00:00"}, "end_at", "This is earlier than the next time"),
+        ({"crons": "every 90 seconds", "end_at": "2001-01-01T00:00"}, "end_at", "This is earlier than the next time"),
+    ],
+)
+def test_what_keeps_a_schedule_from_ever_firing_is_told_at_its_own_field(
+    operator: Browser, typed: dict[str, str], field: str, words: str
+) -> None:
+    response = operator.post("/schedules", data=echo_form(**typed))
+    assert response.status_code == 422
+    assert errors_of(response.text) == [field]
+    assert words in text_of(response.text)
+
+
+def test_the_last_run_that_fired_meanwhile_asks_how_many_more_it_shall_make(
+    app: Dashboard, operator: Browser, acme: Tenant
+) -> None:
+    schedule = make_schedule(app, acme, runs_left=1, params={"word": "hello"})
+    opened = opened_form(operator, schedule)
+    assert schedule.next_at is not None
+    planned(app, at=schedule.next_at)
+    refused = operator.post(f"/schedules/{schedule.id}", data={**opened, "name": "New name"})
+    assert (refused.status_code, errors_of(refused.text)) == (422, ["runs_left"])
+    again = sent_by(refused.text, "schedule-form")
+    assert operator.post(f"/schedules/{schedule.id}", data=again).status_code == 303
+    assert (stored(app, schedule).name, stored(app, schedule).runs_left) == ("New name", 1)
+
+
+def errors_of(page: str) -> list[str]:
+    """Return the fields that have an error beside them."""
+    return re.findall(r'id="field-([a-z_]+)-error"', page)
+
+
 def opened_form(browser: Browser, schedule: Schedule) -> dict[str, str]:
     """Return what the edit form of a schedule sends if nothing is typed."""
     return sent_by(browser.get(f"/schedules/{schedule.id}/edit").text, "schedule-form")

@@ -103,7 +103,7 @@ def test_each_kind_of_when_is_understood(app: Dashboard, operator: Browser, chan
         ({"skip_dates": "Christmas"}, "Give dates like 2026-12-25"),
         ({"runs_left": "0"}, "Give a whole number from 1"),
         ({"jitter": "-5"}, "Give a whole number from 0"),
-        ({"end_at": "2001-01-01T00:00"}, "This never fires again"),
+        ({"end_at": "2001-01-01T00:00"}, "This is earlier than the next time at which it would run"),
     ],
 )
 def test_a_mistake_is_told_beside_its_field_and_what_was_typed_stays(
