@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, time, timedelta
 from itertools import islice, pairwise
@@ -18,12 +18,13 @@ from dashboard.core.orm import db
 from dashboard.jobs.registry import UnknownJobType, job_type
 from dashboard.schedules.actions import recurrence
 from dashboard.schedules.alike import Alike, alike
-from dashboard.schedules.blackouts import Window, window_at, windows_between
+from dashboard.schedules.blackouts import Window, window_at
 from dashboard.schedules.calendars import HOLIDAY
 from dashboard.schedules.durations import nearly_longest_of
 from dashboard.schedules.models import Occurrence, Schedule
+from dashboard.schedules.reach import Exceptions, stops_at
 from dashboard.schedules.recurrence import Recurrence, RecurrenceError
-from dashboard.schedules.single_fires import BY_HAND, decided_of, planned_by_hand
+from dashboard.schedules.single_fires import BY_HAND, planned_by_hand
 
 OFTEN, OFTEN_SKIPPED = 12, 3
 """A schedule that fires, or is skipped, more often than this in a day is one line of that day, with its count."""
@@ -132,7 +133,7 @@ class _Tight(NamedTuple):
 def agenda(start: datetime, end: datetime, zone: ZoneInfo) -> Agenda:
     """Return what the bound tenant's active schedules fire in [start, end), by days of `zone`."""
     schedules = active_schedules()
-    book = _Book(start, end, zone, windows_between(start, end), decided_of(schedules, utc_now()))
+    book = _Book(start, end, zone, Exceptions(schedules, end))
     for schedule in schedules:
         book.enter(schedule)
     for run, occurrence, schedule in planned_by_hand(start, end):
@@ -144,17 +145,10 @@ def agenda(start: datetime, end: datetime, zone: ZoneInfo) -> Agenda:
 class _Book:
     """Collects the entries of a span, schedule by schedule; those that fire in the same minutes share one look."""
 
-    def __init__(
-        self,
-        start: datetime,
-        end: datetime,
-        zone: ZoneInfo,
-        windows: Sequence[Window],
-        decided: Mapping[tuple[UUID, datetime], Occurrence],
-    ) -> None:
-        self.start, self.end, self.zone, self.windows = start, end, zone, windows
+    def __init__(self, start: datetime, end: datetime, zone: ZoneInfo, exceptions: Exceptions) -> None:
+        self.start, self.end, self.zone, self.windows = start, end, zone, exceptions.windows
         self.decided: defaultdict[UUID, dict[datetime, Occurrence]] = defaultdict(dict)
-        for (schedule_id, nominal), occurrence in decided.items():
+        for (schedule_id, nominal), occurrence in exceptions.decided.items():
             self.decided[schedule_id][nominal] = occurrence
         self.days: defaultdict[date, list[Entry]] = defaultdict(list)
         self.hours: Counter[int] = Counter()
@@ -210,15 +204,19 @@ class _Book:
         return self.looks[key]
 
     def _look(self, shared: Alike, runs_left: int | None, by_hand: Mapping[datetime, Occurrence]) -> _Look:
+        def is_exception(at: datetime) -> bool:
+            return at + shared.shift in by_hand or window_at(self.windows, at + shared.shift) is not None
+
+        end = stops_at(shared.rule, runs_left, self.end, is_exception)
         most = max(MOST_FIRES, min(MOST_COUNTED, MOST_COUNTED_TOGETHER - self.counted))
-        fires = fires_between(shared.rule, self.start, self.end, runs_left, most)
+        fires = fires_between(shared.rule, self.start, end, most)
         self.counted += len(fires)
         uncounted: Mapping[date, datetime] = {}
         if len(fires) == most:
             cut = fires[-1].astimezone(self.zone).date()
-            uncounted = dict(self._firsts(shared.rule, cut))
+            uncounted = dict(self._firsts(shared.rule, cut, end))
             fires = [at for at in fires if at < self._midnight(cut)]
-        skipped = [] if uncounted else _left_out(shared.rule, self.start, self.end, most)
+        skipped = [] if uncounted else _left_out(shared.rule, self.start, end, most)
         runs = []
         for at in fires:
             decided = by_hand.get(at + shared.shift)
@@ -234,12 +232,12 @@ class _Book:
         shortest = min((later - at for at, later in pairwise(runs)), default=None)
         return _Look(runs=_by_day(runs, self.zone), skipped=by_reason, uncounted=uncounted, shortest=shortest)
 
-    def _firsts(self, rule: Recurrence, day: date) -> Iterator[tuple[date, datetime]]:
+    def _firsts(self, rule: Recurrence, day: date, end: datetime) -> Iterator[tuple[date, datetime]]:
         """Yield the days from `day` on in which the rule fires, with the first fire of each."""
-        while (midnight := self._midnight(day)) < self.end:
+        while (midnight := self._midnight(day)) < end:
             tomorrow = day + timedelta(days=1)
             first = rule.after(max(midnight, self.start) - _MOMENT)
-            if first is not None and first < min(self._midnight(tomorrow), self.end):
+            if first is not None and first < min(self._midnight(tomorrow), end):
                 yield day, first
             day = tomorrow
 
@@ -293,20 +291,23 @@ def active_schedules() -> Sequence[Schedule]:
     return db.session.scalars(query.order_by(Schedule.id).limit(MOST_SCHEDULES)).all()
 
 
-def fires_of(schedule: Schedule, start: datetime, end: datetime) -> list[datetime]:
-    """Return the fires of a schedule in [start, end), at most MOST_FIRES; none for a rule that makes no sense."""
+def fires_of(
+    schedule: Schedule, start: datetime, end: datetime, is_exception: Callable[[datetime], bool]
+) -> list[datetime]:
+    """Return the fires of a schedule in [start, end), at most MOST_FIRES; none for a rule that makes no sense.
+
+    They end where it has used up its runs, which fires that `is_exception` holds for do not.
+    """
     try:
-        return fires_between(recurrence(schedule), start, end, schedule.runs_left)
+        rule = recurrence(schedule)
     except RecurrenceError:
         return []
+    return fires_between(rule, start, stops_at(rule, schedule.runs_left, end, is_exception))
 
 
-def fires_between(
-    rule: Recurrence, start: datetime, end: datetime, runs_left: int | None, most: int = MOST_FIRES
-) -> list[datetime]:
-    """Return the fires of a rule in [start, end), at most `most` and not more than there are runs left."""
-    limit = most if runs_left is None else min(most, runs_left)
-    return list(islice(rule.between(start - _MOMENT, end - _MOMENT), limit))
+def fires_between(rule: Recurrence, start: datetime, end: datetime, most: int = MOST_FIRES) -> list[datetime]:
+    """Return the fires of a rule in [start, end), at most `most`."""
+    return list(islice(rule.between(start - _MOMENT, end - _MOMENT), most))
 
 
 def _left_out(rule: Recurrence, start: datetime, end: datetime, most: int) -> list[tuple[datetime, str]]:
@@ -330,7 +331,13 @@ class Swallowed:
 def swallowed(start: datetime, end: datetime) -> Swallowed:
     """Count what the bound tenant's schedules fire in [start, end), as far as it lies ahead."""
     start = max(start, utc_now())
-    counted = [(schedule, len(fires_of(schedule, start, end))) for schedule in active_schedules()]
+    schedules = active_schedules()
+    exceptions = Exceptions(schedules, end)
+
+    def count(schedule: Schedule) -> int:
+        return len(fires_of(schedule, start, end, lambda at: at >= start or exceptions.hold(schedule.id, at)))
+
+    counted = [(schedule, count(schedule)) for schedule in schedules]
     found = sorted((each for each in counted if each[1]), key=lambda each: (-each[1], each[0].name))
     return Swallowed(schedules=found, more=any(count == MOST_FIRES for _, count in found))
 

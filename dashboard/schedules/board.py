@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import islice
@@ -33,13 +33,14 @@ from dashboard.schedules.catchup import ON_TIME
 from dashboard.schedules.models import Occurrence, Schedule, ScheduleRevision
 from dashboard.schedules.occurrences import LAST_INSTANT, NAMED_SKIP
 from dashboard.schedules.previews import Preview, Wanted, foresee
+from dashboard.schedules.reach import Exceptions, stops_at
 from dashboard.schedules.recurrence import Recurrence, RecurrenceError, Skip
 from dashboard.schedules.revisions import Change, changes, policies
 from dashboard.schedules.single_fires import decided_ahead
 
 PAGE = 50
 LAST_OUTCOMES = 10
-COMPARED = timedelta(days=30)
+COMPARED, SECOND = timedelta(days=30), timedelta(seconds=1)
 MOST_COMPARED = 5000
 HISTORY = 30
 
@@ -232,13 +233,14 @@ def schedule_page(schedule_id: UUID) -> SchedulePage | None:
         .limit(HISTORY)
     )
     names = _names({person for person in (schedule.owner_id, schedule.paused_by_id) if person})
+    decided = decided_ahead(schedule, utc_now())
     return SchedulePage(
         schedule=schedule,
-        preview=_preview_of(schedule),
+        preview=_preview_of(schedule, decided),
         runs=db.session.scalars(runs).all(),
         occurrences=db.session.scalars(skips).all(),
         unlisted=_unlisted(schedule),
-        decided=decided_ahead(schedule, utc_now()),
+        decided=decided,
         backfills=backfills_of(schedule),
         owner=names.get(schedule.owner_id, "") if schedule.owner_id else "",
         paused_by=names.get(schedule.paused_by_id, "") if schedule.paused_by_id else "",
@@ -255,7 +257,7 @@ def _unlisted(schedule: Schedule) -> list[Skip]:
         return []
 
 
-def _preview_of(schedule: Schedule) -> Preview | None:
+def _preview_of(schedule: Schedule, decided: Collection[datetime]) -> Preview | None:
     try:
         rule = recurrence(schedule)
     except RecurrenceError:
@@ -265,6 +267,7 @@ def _preview_of(schedule: Schedule) -> Preview | None:
         job_type=schedule.job_type,
         jitter=timedelta(seconds=schedule.jitter_seconds),
         runs_left=0 if schedule.archived_at else schedule.runs_left,
+        decided=decided,
     )
     return foresee(rule, wanted, browser_zone())
 
@@ -330,13 +333,19 @@ class Difference:
     is_cut: bool
 
 
-def difference(schedule: Schedule, rule: Recurrence) -> Difference:
-    """Compare a stored schedule's fires with those of another rule."""
+def difference(schedule: Schedule, rule: Recurrence, runs_left: int | None) -> Difference:
+    """Compare a stored schedule's fires with those of another rule that may still run so often."""
     now = utc_now()
     end = now + COMPARED
-    after = list(islice(rule.between(now, end), MOST_COMPARED))
+    exceptions = Exceptions([schedule], end)
+
+    def fires(of: Recurrence, left: int | None) -> list[datetime]:
+        stop = stops_at(of, left, end + SECOND, lambda at: exceptions.hold(schedule.id, at))
+        return list(islice(of.between(now, stop - SECOND), MOST_COMPARED))
+
+    after = fires(rule, runs_left)
     try:
-        before = list(islice(recurrence(schedule).between(now, end), MOST_COMPARED))
+        before = fires(recurrence(schedule), schedule.runs_left)
     except RecurrenceError:
         before = []
     until = min([end, *(fires[-1] for fires in (before, after) if len(fires) == MOST_COMPARED)])

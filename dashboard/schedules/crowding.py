@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
+from functools import partial
 from uuid import UUID
 
 from dashboard.schedules.actions import recurrence
 from dashboard.schedules.agenda import active_schedules
+from dashboard.schedules.reach import Exceptions, stops_at
 from dashboard.schedules.recurrence import Recurrence, RecurrenceError
 
 MINUTE = timedelta(minutes=1)
@@ -20,13 +22,17 @@ def others_at(minutes: Sequence[datetime], *, but: UUID | None) -> dict[datetime
 
     Those with jitter start spread out and are not counted. Schedules with the same rule are asked once.
     """
-    rules: Counter[Recurrence] = Counter()
-    for schedule in active_schedules():
+    rules: Counter[tuple[Recurrence, datetime]] = Counter()
+    schedules = active_schedules()
+    end = max(minutes) + MINUTE
+    exceptions = Exceptions(schedules, end)
+    for schedule in schedules:
         if schedule.id != but and not schedule.jitter_seconds:
             try:
-                rules[recurrence(schedule)] += 1
+                rule = recurrence(schedule)
             except RecurrenceError:
                 continue
+            rules[rule, stops_at(rule, schedule.runs_left, end, partial(exceptions.hold, schedule.id))] += 1
     return {minute: _fires(rules, minute) for minute in minutes}
 
 
@@ -35,10 +41,10 @@ def with_spread_minutes(crons: Iterable[str]) -> list[str]:
     return [_with_spread_minute(cron) for cron in crons]
 
 
-def _fires(rules: Counter[Recurrence], minute: datetime) -> int:
+def _fires(rules: Mapping[tuple[Recurrence, datetime], int], minute: datetime) -> int:
     before, after = minute - _SECOND, minute + MINUTE
-    fires = ((rule.after(before), number) for rule, number in rules.items())
-    return sum(number for at, number in fires if at is not None and at < after)
+    fires = ((rule.after(before), min(stop, after), number) for (rule, stop), number in rules.items())
+    return sum(number for at, end, number in fires if at is not None and at < end)
 
 
 def _with_spread_minute(cron: str) -> str:

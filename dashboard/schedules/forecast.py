@@ -6,19 +6,18 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from itertools import zip_longest
 from typing import NamedTuple
-from uuid import UUID
 from zoneinfo import ZoneInfo
 
 from dashboard.core.formats import plural, zone_label
 from dashboard.schedules.actions import recurrence
 from dashboard.schedules.agenda import active_schedules, fires_between, fires_of
 from dashboard.schedules.alike import alike
-from dashboard.schedules.blackouts import Window, divide, windows_between
-from dashboard.schedules.models import Occurrence, Schedule
+from dashboard.schedules.blackouts import divide, window_at
+from dashboard.schedules.models import Schedule
+from dashboard.schedules.reach import Exceptions, stops_at
 from dashboard.schedules.recurrence import Recurrence
-from dashboard.schedules.single_fires import decided_of, planned_by_hand
+from dashboard.schedules.single_fires import planned_by_hand
 from dashboard.schedules.spread import jittered
 
 HOUR, MINUTE = timedelta(hours=1), timedelta(minutes=1)
@@ -121,8 +120,8 @@ class Forecast:
 def forecast(start: datetime, end: datetime) -> Forecast:
     """Foresee the bound tenant's starts in [start, end), whole minutes."""
     schedules = active_schedules()
-    span = _Span(start, end, windows_between(start, end), decided_of(schedules, start))
-    changed = {schedule_id for schedule_id, _ in span.decided}
+    span = _Span(start, end, Exceptions(schedules, end))
+    changed = {schedule_id for schedule_id, _ in span.exceptions.decided}
     together: defaultdict[datetime, list[Schedule]] = defaultdict(list)
     apart: defaultdict[datetime, list[Schedule]] = defaultdict(list)
     plain = []
@@ -142,12 +141,11 @@ def forecast(start: datetime, end: datetime) -> Forecast:
 
 
 class _Span(NamedTuple):
-    """The minutes that are looked at, the blackouts in them, and what somebody decided on fires there."""
+    """The minutes that are looked at, and which fires do not run by themselves."""
 
     start: datetime
     end: datetime
-    windows: Sequence[Window]
-    decided: Mapping[tuple[UUID, datetime], Occurrence]
+    exceptions: Exceptions
 
 
 def hour_of(moment: datetime, zone: ZoneInfo) -> datetime:
@@ -159,24 +157,25 @@ def hour_of(moment: datetime, zone: ZoneInfo) -> datetime:
 
 def _shared_minutes(schedules: Iterable[Schedule], span: _Span) -> Iterator[tuple[datetime, list[Schedule]]]:
     """Yield minutes with schedules that start in them; a rule is asked once for all that fire in the same minutes."""
+    windows = span.exceptions.windows
     groups: defaultdict[tuple[Recurrence, int | None], list[Schedule]] = defaultdict(list)
     for schedule in schedules:
         shared = alike(schedule, span.start)
         if shared is not None:
             groups[shared.rule, schedule.runs_left].append(schedule)
     for (rule, runs_left), group in groups.items():
-        fires = fires_between(rule, span.start, span.end, runs_left)
-        yield from ((at.replace(second=0), group) for at in divide(fires, span.windows)[0])
+        end = stops_at(rule, runs_left, span.end, lambda at: window_at(windows, at) is not None)
+        fires = fires_between(rule, span.start, end)
+        yield from ((at.replace(second=0), group) for at in divide(fires, windows)[0])
 
 
 def _own_minutes(schedule: Schedule, span: _Span) -> Iterator[datetime]:
     """Yield the minutes in which a schedule starts by itself, jitter included, but for fires that were decided on."""
-    fires = fires_of(schedule, span.start, span.end)
-    kept = set(divide(fires, span.windows)[0])
+    fires = fires_of(schedule, span.start, span.end, lambda at: span.exceptions.hold(schedule.id, at))
     after_last = recurrence(schedule).after(fires[-1]) if fires else None
     jitter = timedelta(seconds=schedule.jitter_seconds)
-    for at, following in zip_longest(fires, fires[1:], fillvalue=after_last):
-        if at in kept and (schedule.id, at) not in span.decided:
+    for at, following in zip(fires, [*fires[1:], after_last], strict=False):
+        if not span.exceptions.hold(schedule.id, at):
             minute = jittered(str(schedule.id), at, jitter, following).replace(second=0)
             if minute < span.end:
                 yield minute

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import islice, pairwise
@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo
 
 from dashboard.core.clock import utc_now
 from dashboard.core.formats import duration, short_day, zone_label
-from dashboard.schedules.blackouts import window_at, windows_between
+from dashboard.schedules.blackouts import Window, window_at, windows_between
 from dashboard.schedules.calendars import HOLIDAY
 from dashboard.schedules.crowding import others_at, with_spread_minutes
 from dashboard.schedules.durations import nearly_longest
@@ -98,13 +98,17 @@ class Preview:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wanted:
-    """What counts for a preview beside the rule; `schedule_id` is the id that the schedule has or will have."""
+    """What counts for a preview beside the rule; `schedule_id` is the id that the schedule has or will have.
+
+    `decided` are fires that somebody skipped or moved: they use up none of the `runs_left`.
+    """
 
     schedule_id: UUID
     job_type: str
     jitter: timedelta = timedelta()
     overlap: str = "skip"
     runs_left: int | None = None
+    decided: Collection[datetime] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,14 +125,14 @@ def foresee(rule: Recurrence, wanted: Wanted, own_zone: ZoneInfo | None, *, long
     `longest` is how many seconds nearly all runs take at most, where that is known.
     """
     now = utc_now()
-    count = FIRES if wanted.runs_left is None else min(FIRES, wanted.runs_left)
-    fires = rule.preview(now, count + 1) if count else []
+    fires = rule.preview(now, FIRES + 1)
+    windows = windows_between(now, fires[-1].at + SECOND) if fires else []
+    count = _within_limit(fires[:FIRES], wanted, windows)
     foreseen = [
         _foreseen(fire, before, following, wanted, own_zone, longest)
         for before, fire, following in zip([None, *fires], fires[:count], [*fires[1:], None], strict=False)
     ]
     end = foreseen[-1].at if foreseen else now + YEAR
-    windows = windows_between(now, end + SECOND)
     swallowed = {fire.at: window for fire in foreseen if (window := window_at(windows, fire.at))}
     return Preview(
         words=rule.explain(),
@@ -142,6 +146,16 @@ def foresee(rule: Recurrence, wanted: Wanted, own_zone: ZoneInfo | None, *, long
         zone=rule.timezone,
         own_zone=own_zone.key if own_zone else "",
     )
+
+
+def _within_limit(fires: Sequence[Fire], wanted: Wanted, windows: Sequence[Window]) -> int:
+    """Return how many of the fires come before the runs are used up; what will not run uses up none."""
+    left = len(fires) if wanted.runs_left is None else wanted.runs_left
+    for number, fire in enumerate(fires):
+        if left == 0:
+            return number
+        left -= fire.at not in wanted.decided and window_at(windows, fire.at) is None
+    return len(fires)
 
 
 def longest_run(wanted: Wanted) -> float | None:

@@ -18,6 +18,7 @@ from dashboard.schedules.actions import recurrence
 from dashboard.schedules.agenda import MOST_FIRES, active_schedules
 from dashboard.schedules.crowding import MINUTE, with_spread_minutes
 from dashboard.schedules.models import Schedule
+from dashboard.schedules.reach import Exceptions, stops_at
 from dashboard.schedules.recurrence import Recurrence, RecurrenceError, jittered
 
 HASH, JITTER = "H", "15"
@@ -69,12 +70,14 @@ def compare(minute: datetime, way: str) -> Comparison:
     minutes = _minutes(minute, way)
     before, after = Counter[datetime](), Counter[datetime]()
     ids = {schedule.id for schedule in changed}
-    for schedule in active_schedules():
-        starts = Counter(_starts(schedule, _rule(schedule), schedule.jitter_seconds, minutes))
+    schedules = active_schedules()
+    exceptions = Exceptions(schedules, minutes[-1] + MINUTE)
+    for schedule in schedules:
+        starts = Counter(_starts(schedule, _rule(schedule), schedule.jitter_seconds, minutes, exceptions))
         before += starts
         if schedule.id in ids:
             rule, jitter = _spread_rule(schedule, way)
-            starts = Counter(_starts(schedule, rule, jitter, minutes))
+            starts = Counter(_starts(schedule, rule, jitter, minutes, exceptions))
         after += starts
     return Comparison(
         minutes=minutes,
@@ -89,10 +92,12 @@ def crowded_at(minute: datetime) -> list[Schedule]:
     """Return the bound tenant's schedules without jitter that fire in this minute."""
     before, after = minute - _SECOND, minute + MINUTE
     found = []
-    for schedule in active_schedules():
+    schedules = active_schedules()
+    exceptions = Exceptions(schedules, after)
+    for schedule in schedules:
         rule = None if schedule.jitter_seconds else _rule(schedule)
         at = rule.after(before) if rule else None
-        if at is not None and at < after:
+        if rule and at is not None and at < _stop(schedule, rule, after, exceptions):
             found.append(schedule)
     return found
 
@@ -160,16 +165,25 @@ def _spread_rule(schedule: Schedule, way: str) -> tuple[Recurrence | None, int]:
     return hashed, schedule.jitter_seconds
 
 
+def _stop(schedule: Schedule, rule: Recurrence, end: datetime, exceptions: Exceptions) -> datetime:
+    return stops_at(rule, schedule.runs_left, end, lambda at: exceptions.hold(schedule.id, at))
+
+
 def _starts(
-    schedule: Schedule, rule: Recurrence | None, jitter_seconds: int, minutes: Sequence[datetime]
+    schedule: Schedule,
+    rule: Recurrence | None,
+    jitter_seconds: int,
+    minutes: Sequence[datetime],
+    exceptions: Exceptions,
 ) -> Iterator[datetime]:
     """Yield the minute of each of its starts within `minutes`, jitter included."""
     if rule is None:
         return
     jitter = timedelta(seconds=jitter_seconds)
+    stop = _stop(schedule, rule, minutes[-1] + _SECOND, exceptions)
     at = rule.after(minutes[0] - jitter - _SECOND)
     for _ in range(MOST_FIRES):
-        if at is None or at > minutes[-1]:
+        if at is None or at >= stop:
             return
         following = rule.after(at)
         start = jittered(str(schedule.id), at, jitter, following).replace(second=0)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -81,6 +81,27 @@ def test_what_fires_too_often_to_be_counted_says_so_on_each_day(
     assert told == sorted(told, reverse=True)  # the counted days come first
     assert len(told) >= 28
     assert "Not counted to the end" in page
+
+
+def test_a_limit_of_runs_counts_from_now_wherever_the_calendar_is_opened(
+    app: Dashboard, operator: Browser, acme: Tenant
+) -> None:
+    at = datetime.combine(SOON, time(9), UTC)
+    limited = cron(app, acme, "Last one", "0 9 * * *", next_at=at, runs_left=1, start_at=at, timezone="UTC")
+    often = "0,1,2,3,4,5,6,7,8,9,10,11,12 9 * * *"
+    cron(app, acme, "Last twenty", often, next_at=at, runs_left=20, start_at=at, timezone="UTC")
+
+    def shown_on(day: date) -> list[str]:
+        return re.findall(r'<span class="entry-name">([^<]+)', operator.get(f"/calendar?view=day&day={day}").text)
+
+    tomorrow, after = SOON + timedelta(days=1), SOON + timedelta(days=2)
+    assert sorted(shown_on(SOON)) == ["Last one", "Last twenty"]
+    assert shown_on(tomorrow) == ["Last twenty"] * 7
+    assert shown_on(after) == []
+    assert shown_on(SOON + timedelta(days=31)) == []
+    operator.post(f"/schedules/{limited.id}/fires/skips", data={"nominal": at.isoformat()})
+    assert "Last one" in shown_on(tomorrow)
+    assert "Last one" not in shown_on(after)
 
 
 def test_what_does_not_fire_is_not_shown(app: Dashboard, operator: Browser, acme: Tenant, globex: Tenant) -> None:

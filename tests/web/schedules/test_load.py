@@ -85,6 +85,19 @@ def test_each_minute_of_the_next_day_is_counted_over_all_schedules(
     assert len(told) == 24
 
 
+def test_the_last_run_of_a_limited_schedule_is_in_one_hour_alone(
+    app: Dashboard, operator: Browser, acme: Tenant, now: datetime, later: datetime
+) -> None:
+    hourly: dict[str, Any] = {"kind": "cron", "crons": ["0 * * * *"], "every_seconds": None, "timezone": "UTC"}
+    first = now.replace(minute=0) + HOUR
+    fields = {**hourly, "start_at": later, "next_at": later, "runs_left": 1}
+    make_schedule(app, acme, name="Last one", **fields)
+    make_schedule(app, acme, name="Last one, spread", jitter_seconds=60, **fields)
+    found = {at: hour_page(operator, at).count("Last one") for at in (first, later, later + HOUR, later + 2 * HOUR)}
+    assert found == {first: 0, later: 2, later + HOUR: 0, later + 2 * HOUR: 0}
+    assert sum(counted(operator).values()) == 2
+
+
 def test_schedules_that_fire_every_minute_fill_every_minute(
     app: Dashboard, operator: Browser, acme: Tenant, now: datetime
 ) -> None:
