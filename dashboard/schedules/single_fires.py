@@ -45,13 +45,14 @@ def skip(schedule: Schedule, nominal: datetime) -> None:
 def restore(schedule: Schedule, nominal: datetime) -> None:
     """Let a fire that was skipped by hand run after all, also while the schedule is paused.
 
-    Raises Refused if the schedule is archived, or the fire has passed or was not skipped.
+    Raises Refused if the schedule is archived or has no run left, or the fire has passed or was not skipped.
     """
     now = database_now(db.session())
     _hold(schedule)
     occurrence = db.session.scalar(_decided(schedule, nominal))
     if occurrence is None or occurrence.reason != BY_HAND or nominal <= now:
         raise Refused("This fire was not skipped, or its time has passed.")
+    _take_run(schedule)
     occurrence.decision, occurrence.reason = "run", ""
     _launch(schedule, occurrence, nominal)
     _commit("schedule.restore_fire", schedule, nominal)
@@ -61,8 +62,8 @@ def move(schedule: Schedule, nominal: datetime, to: datetime) -> None:
     """Run the fire at `nominal` at `to` instead; it stands in the ledger as scheduled and can be cancelled there.
 
     What was moved before can be moved again, and it runs also while the schedule is paused. Raises Refused if the
-    schedule is archived, or the fire does not lie ahead, was decided on otherwise or has started, InvalidInput if `to`
-    has passed or lies in a blackout.
+    schedule is archived or has no run left, or the fire does not lie ahead, was decided on otherwise or has started,
+    InvalidInput if `to` has passed or lies in a blackout.
     """
     _hold(schedule)
     check_time(to)
@@ -90,6 +91,7 @@ def check_time(to: datetime) -> None:
 
 def _move_first(schedule: Schedule, nominal: datetime, to: datetime) -> None:
     _check(schedule, nominal)
+    _take_run(schedule)
     occurrence = _occurrence(schedule, nominal, decision="run", note=_moved_note(nominal, to))
     db.session.add(occurrence)
     db.session.flush()
@@ -200,6 +202,14 @@ def _occurrence(
     )
 
 
+def _take_run(schedule: Schedule) -> None:
+    """Count one run against the schedule's limit, as its planner does. Raises Refused if none is left."""
+    if schedule.runs_left == 0:
+        raise Refused("This schedule has no run left. Allow it more in its editor first.")
+    if schedule.runs_left is not None:
+        schedule.runs_left -= 1
+
+
 def _launch(schedule: Schedule, occurrence: Occurrence, at: datetime) -> None:
     try:
         run = launch(db.session(), schedule, occurrence, not_before=at, actor=require_binding().actor)
@@ -207,8 +217,6 @@ def _launch(schedule: Schedule, occurrence: Occurrence, at: datetime) -> None:
         db.session.rollback()
         raise Refused(f"{error} Edit the schedule first.") from error
     run.expires_at = _expiry(schedule, at)
-    if schedule.runs_left is not None:
-        schedule.runs_left -= 1
 
 
 def _commit(action: str, schedule: Schedule, nominal: datetime, **details: str) -> None:

@@ -224,3 +224,33 @@ def test_what_somebody_lets_run_in_a_pause_runs_and_is_said_to(
         page = operator.post("/calendar/moves", data=sent, follow_redirects=True).text
         assert ", although the schedule is paused." in page
     assert [run.state for run in runs(app)] == ["scheduled"]
+
+
+def move_of(schedule: Schedule, nominal: datetime, to: datetime) -> dict[str, str]:
+    """Return what the form that moves a fire sends."""
+    named = {"schedule": str(schedule.id), "nominal": nominal.isoformat(), "rev": str(schedule.rev), "typed": "y"}
+    return {**named, "to": f"{to:%Y-%m-%dT%H:%M}"}
+
+
+def test_no_fire_is_moved_or_restored_beyond_the_limit_of_runs(
+    app: Dashboard, operator: Browser, daily: Schedule
+) -> None:
+    assert daily.next_at is not None
+    with app.app_context(), system_scope("test") as session:
+        session.get_one(Schedule, daily.id).runs_left = 1
+    day, hour = timedelta(days=1), timedelta(hours=1)
+    skipped = {"nominal": (daily.next_at + 2 * day).isoformat()}
+    operator.post(f"/schedules/{daily.id}/fires/skips", data=skipped)
+    first = operator.post("/calendar/moves", data=move_of(daily, daily.next_at, daily.next_at + hour))
+    assert first.status_code == 303
+    before = [(each.nominal, each.decision) for each in occurrences(app)]
+    answer = operator.post("/calendar/moves", data=move_of(daily, daily.next_at + day, daily.next_at + day + hour))
+    assert answer.status_code == 409
+    assert "This schedule has no run left. Allow it more in its editor first." in answer.text
+    page = operator.post(f"/schedules/{daily.id}/fires/restorations", data=skipped, follow_redirects=True).text
+    assert "This schedule has no run left." in page
+    assert [(each.nominal, each.decision) for each in occurrences(app)] == before
+    assert (len(runs(app)), stored(app, daily).runs_left) == (1, 0)
+    again = operator.post("/calendar/moves", data=move_of(daily, daily.next_at, daily.next_at + 2 * hour))
+    assert again.status_code == 303
+    assert [run.not_before for run in runs(app)] == [daily.next_at + 2 * hour]
