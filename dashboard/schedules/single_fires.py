@@ -26,6 +26,8 @@ from dashboard.schedules.civil import timeline
 from dashboard.schedules.launching import launch
 from dashboard.schedules.models import Occurrence, Schedule
 from dashboard.schedules.occurrences import LAST_INSTANT
+from dashboard.schedules.recurrence import Recurrence, RecurrenceError
+from dashboard.schedules.timing import start_of
 
 BY_HAND = "by_hand"
 _MOMENT = timedelta(seconds=1)
@@ -43,7 +45,7 @@ def skip(schedule: Schedule, nominal: datetime) -> None:
 
 
 def restore(schedule: Schedule, nominal: datetime) -> None:
-    """Let a fire that was skipped by hand run after all, also while the schedule is paused.
+    """Let a fire that was skipped by hand run after all, with its jitter, also while the schedule is paused.
 
     Raises Refused if the schedule is archived or has no run left, or the fire has passed or was not skipped.
     """
@@ -52,18 +54,19 @@ def restore(schedule: Schedule, nominal: datetime) -> None:
     occurrence = db.session.scalar(_decided(schedule, nominal))
     if occurrence is None or occurrence.reason != BY_HAND or nominal <= now:
         raise Refused("This fire was not skipped, or its time has passed.")
+    start = _start(schedule, nominal, nominal)
     _take_run(schedule)
     occurrence.decision, occurrence.reason = "run", ""
-    _launch(schedule, occurrence, nominal)
+    _launch(schedule, occurrence, start)
     _commit("schedule.restore_fire", schedule, nominal)
 
 
 def move(schedule: Schedule, nominal: datetime, to: datetime) -> None:
     """Run the fire at `nominal` at `to` instead; it stands in the ledger as scheduled and can be cancelled there.
 
-    What was moved before can be moved again, and it runs also while the schedule is paused. Raises Refused if the
-    schedule is archived or has no run left, or the fire does not lie ahead, was decided on otherwise or has started,
-    InvalidInput if `to` has passed or lies in a blackout.
+    Back at its own time it has its jitter again. What was moved before can be moved again, and it runs also while the
+    schedule is paused. Raises Refused if the schedule is archived or has no run left, or the fire does not lie ahead,
+    was decided on otherwise or has started, InvalidInput if `to` has passed or lies in a blackout.
     """
     _hold(schedule)
     check_time(to)
@@ -91,15 +94,17 @@ def check_time(to: datetime) -> None:
 
 def _move_first(schedule: Schedule, nominal: datetime, to: datetime) -> None:
     _check(schedule, nominal)
+    start = _start(schedule, nominal, to)
     _take_run(schedule)
     occurrence = _occurrence(schedule, nominal, decision="run", note=_moved_note(nominal, to))
     db.session.add(occurrence)
     db.session.flush()
-    _launch(schedule, occurrence, to)
+    run = _launch(schedule, occurrence, start)
+    run.expires_at = _expiry(schedule, to)
 
 
 def _move_again(schedule: Schedule, run: Run, nominal: datetime, to: datetime) -> None:
-    run.not_before = to
+    run.not_before = _start(schedule, nominal, to)
     run.expires_at = _expiry(schedule, to)
     occurrence = db.session.scalars(_decided(schedule, nominal)).one()
     occurrence.note = _moved_note(nominal, to)
@@ -174,7 +179,7 @@ def _check(schedule: Schedule, nominal: datetime) -> None:
     now = database_now(db.session())
     if nominal <= now:
         raise Refused("This fire does not lie ahead any more.")
-    if next(recurrence(schedule).between(nominal.replace(microsecond=0) - _MOMENT, nominal), None) != nominal:
+    if next(_rule(schedule).between(nominal.replace(microsecond=0) - _MOMENT, nominal), None) != nominal:
         raise Refused("The schedule does not fire at this time. Load the page again.")
     if db.session.scalar(_decided(schedule, nominal)) is not None:
         raise Refused("Somebody has decided on this fire already. Load the page again.")
@@ -210,13 +215,24 @@ def _take_run(schedule: Schedule) -> None:
         schedule.runs_left -= 1
 
 
-def _launch(schedule: Schedule, occurrence: Occurrence, at: datetime) -> None:
+def _start(schedule: Schedule, nominal: datetime, to: datetime) -> datetime:
+    """Return when the fire at `nominal` starts if it is to run at `to`: at its own time it has its own jitter."""
+    return start_of(schedule, _rule(schedule), nominal) if to == nominal else to
+
+
+def _rule(schedule: Schedule) -> Recurrence:
     try:
-        run = launch(db.session(), schedule, occurrence, not_before=at, actor=require_binding().actor)
+        return recurrence(schedule)
+    except RecurrenceError as error:
+        raise Refused(f"{error} Edit the schedule first.") from error
+
+
+def _launch(schedule: Schedule, occurrence: Occurrence, start: datetime) -> Run:
+    try:
+        return launch(db.session(), schedule, occurrence, not_before=start, actor=require_binding().actor)
     except (UnknownJobType, InvalidInput) as error:
         db.session.rollback()
         raise Refused(f"{error} Edit the schedule first.") from error
-    run.expires_at = _expiry(schedule, at)
 
 
 def _commit(action: str, schedule: Schedule, nominal: datetime, **details: str) -> None:

@@ -14,6 +14,7 @@ from dashboard.core.orm import system_scope
 from dashboard.core.tenancy import Tenant
 from dashboard.runs.models import Run
 from dashboard.schedules.models import Occurrence, Schedule
+from dashboard.schedules.timing import recurrence_of, start_of
 from tests.factories import make_user
 from tests.factories.schedules import let_pass, make_schedule, occurrences, planned, runs, stored
 from tests.signing_in import Browser, sign_in
@@ -254,3 +255,36 @@ def test_no_fire_is_moved_or_restored_beyond_the_limit_of_runs(
     again = operator.post("/calendar/moves", data=move_of(daily, daily.next_at, daily.next_at + 2 * hour))
     assert again.status_code == 303
     assert [run.not_before for run in runs(app)] == [daily.next_at + 2 * hour]
+
+
+def test_a_fire_that_runs_after_all_starts_at_its_own_second(app: Dashboard, operator: Browser, acme: Tenant) -> None:
+    schedule = make_schedule(app, acme, jitter_seconds=59, expires_after_seconds=600)
+    assert schedule.next_at is not None
+    fire = {"nominal": schedule.next_at.isoformat()}
+    operator.post(f"/schedules/{schedule.id}/fires/skips", data=fire)
+    operator.post(f"/schedules/{schedule.id}/fires/restorations", data=fire)
+    (run,) = runs(app)
+    own = start_of(schedule, recurrence_of(schedule, "UTC"), schedule.next_at)
+    assert (run.not_before, run.expires_at) == (own, schedule.next_at + timedelta(seconds=600))
+
+
+def test_a_fire_that_is_moved_back_has_its_jitter_again(app: Dashboard, operator: Browser, acme: Tenant) -> None:
+    noon = datetime.now(UTC).replace(hour=12, minute=0, second=0, microsecond=0) + timedelta(days=2)
+    fields: dict[str, Any] = {"kind": "cron", "crons": ["0 12 * * *"], "every_seconds": None, "timezone": "UTC"}
+    schedule = make_schedule(app, acme, next_at=noon, jitter_seconds=3600, **fields)
+    for to in (noon + timedelta(hours=3), noon):
+        operator.post("/calendar/moves", data=move_of(schedule, noon, to))
+    own = start_of(schedule, recurrence_of(schedule, "UTC"), noon)
+    assert [run.not_before for run in runs(app)] == [own]
+
+
+def test_a_fire_of_a_rule_that_makes_no_sense_any_more_is_refused_in_a_sentence(
+    app: Dashboard, operator: Browser, daily: Schedule
+) -> None:
+    assert daily.next_at is not None
+    with app.app_context(), system_scope("test") as session:
+        session.get_one(Schedule, daily.id).timezone = "Atlantis/Poseidonis"
+    answer = operator.post("/calendar/moves", data=move_of(daily, daily.next_at, daily.next_at + timedelta(hours=1)))
+    assert answer.status_code == 409
+    assert "Edit the schedule first." in answer.text
+    assert occurrences(app) == []
