@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import date, datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from typing import Any, Literal
 from uuid import UUID
 from zoneinfo import ZoneInfo
@@ -112,7 +112,7 @@ class ScheduleForm(TypedForm):
                 "once_local": f"{schedule.once_local:%Y-%m-%dT%H:%M}" if schedule.once_local else "",
                 "every_count": str(count),
                 "every_unit": unit,
-                "anchor": _wall(schedule.anchor, zone, "%Y-%m-%dT%H:%M:%S"),
+                "anchor": _wall(schedule.anchor, zone),
                 "crons": "\n".join(schedule.crons),
                 "timezone": schedule.timezone,
                 "start_at": _wall(schedule.start_at, zone),
@@ -212,7 +212,7 @@ class ScheduleForm(TypedForm):
         return {
             "anchor": self._moment("anchor", local) if self.when == "interval" else None,
             "start_at": self._moment("start_at", local),
-            "end_at": self._moment("end_at", local),
+            "end_at": self._end(local),
             "skip_dates": self._dates("skip_dates"),
             "extra_dates": self._dates("extra_dates"),
             "holiday_calendars": self._calendars(),
@@ -279,6 +279,15 @@ class ScheduleForm(TypedForm):
         if text and moment is None:
             raise InvalidInput({name: "Give a date and a time, or leave it empty."})
         return moment
+
+    def _end(self, zone: ZoneInfo) -> datetime | None:
+        """Return the last moment at which it may fire; a date alone means the whole day, also one that ends twice."""
+        moment = self._moment("end_at", zone)
+        try:
+            day = date.fromisoformat(self.text("end_at"))
+        except ValueError:
+            return moment
+        return datetime.combine(day, time(23, 59, 59, fold=1), zone).astimezone(UTC)
 
     def _dates(self, name: str) -> list[date]:
         try:
@@ -354,8 +363,10 @@ def _number(value: int | None) -> str:
     return "" if value is None else str(value)
 
 
-def _wall(moment: datetime | None, zone: ZoneInfo, shape: str = "%Y-%m-%dT%H:%M") -> str:
-    return "" if moment is None else moment.astimezone(zone).strftime(shape)
+def _wall(moment: datetime | None, zone: ZoneInfo) -> str:
+    if moment is None:
+        return ""
+    return moment.astimezone(zone).strftime("%Y-%m-%dT%H:%M:%S" if moment.second else "%Y-%m-%dT%H:%M")
 
 
 def _understood(line: str) -> dict[str, Any]:

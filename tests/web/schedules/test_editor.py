@@ -397,6 +397,31 @@ def errors_of(page: str) -> list[str]:
     return re.findall(r'id="field-([a-z_]+)-error"', page)
 
 
+@pytest.mark.parametrize(
+    ("zone", "end", "last"),
+    [
+        ("Europe/London", "2051-06-30", datetime(2051, 6, 30, 22, 59, 59, tzinfo=UTC)),
+        ("Europe/London", "2051-06-30T12:00", datetime(2051, 6, 30, 11, tzinfo=UTC)),
+        ("America/Nuuk", "2027-10-30", datetime(2027, 10, 31, 1, 59, 59, tzinfo=UTC)),  # its last hour comes twice
+        ("America/Nuuk", "2027-03-27", datetime(2027, 3, 28, 0, 59, 59, tzinfo=UTC)),  # it has no 24th hour
+    ],
+)
+def test_a_date_alone_as_the_end_means_that_whole_day(
+    app: Dashboard, operator: Browser, zone: str, end: str, last: datetime
+) -> None:
+    assert operator.post("/schedules", data=echo_form(end_at=end, timezone=zone)).status_code == 303
+    (schedule,) = schedules(app)
+    assert schedule.end_at == last
+
+
+def test_the_end_of_a_day_stays_its_end_when_a_note_is_saved(app: Dashboard, operator: Browser) -> None:
+    operator.post("/schedules", data=echo_form(end_at="2051-06-30"))
+    (before,) = schedules(app)
+    again = {**opened_form(operator, before), "note": "Only a note"}
+    assert operator.post(f"/schedules/{before.id}", data=again).status_code == 303
+    assert (stored(app, before).note, stored(app, before).end_at) == ("Only a note", before.end_at)
+
+
 def opened_form(browser: Browser, schedule: Schedule) -> dict[str, str]:
     """Return what the edit form of a schedule sends if nothing is typed."""
     return sent_by(browser.get(f"/schedules/{schedule.id}/edit").text, "schedule-form")
