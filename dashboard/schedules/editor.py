@@ -180,7 +180,7 @@ def _editor(
     outlook: Outlook | None = None,
     status: int | None = None,
 ) -> ResponseReturnValue:
-    form.errors = errors or {}
+    form.errors = _at_fields(form, errors or {})
     kind = _kind_or_404(form.text("job_type"))
     asked = fields or form_fields(
         kind.Params,
@@ -206,6 +206,13 @@ def _editor(
         calendars=[(each.id, each.name) for each in calendars.all_calendars()],
         zones=[("", f"The organisation's ({_zone()})"), *zone_names()],
     )
+
+
+def _at_fields(form: ScheduleForm, errors: dict[str, str]) -> dict[str, str]:
+    """Return the errors by the fields that are on show: “every 30 seconds” may be typed among the days and times."""
+    if form.when == "cron" and "every" in errors:
+        return {**{name: words for name, words in errors.items() if name != "every"}, "crons": errors["every"]}
+    return errors
 
 
 def _fitting(before: JobType, kind: JobType) -> list[FormField]:
@@ -278,9 +285,14 @@ def _outlook(form: ScheduleForm, schedule: Schedule | None) -> Outlook:
     try:
         return _foreseen(form, schedule)
     except InvalidInput as error:
-        return Outlook(problem=" ".join(error.errors.values()))
+        return Outlook(problem=" ".join(_told(*each) for each in error.errors.items()))
     except RecurrenceError as error:
-        return Outlook(problem=str(error))
+        return Outlook(problem=_told(error.field, str(error)))
+
+
+def _told(name: str, problem: str) -> str:
+    """Return a problem as it is told beside the days and times: that of a field farther down begins with its label."""
+    return f"{forms.POLICIES[name]}: {problem}" if name in forms.POLICIES else problem
 
 
 def _foreseen(form: ScheduleForm, schedule: Schedule | None) -> Outlook:

@@ -85,8 +85,33 @@ def test_a_fire_in_the_gap_says_where_it_goes(operator: Browser) -> None:
     assert "01:30 does not exist, runs 02:00" in page
 
 
-def test_a_preview_of_a_wrong_rule_says_what_to_mend(operator: Browser) -> None:
-    assert "22,23,0-2" in preview(operator, crons="0 22-2 * * *")
+def test_a_wrong_rule_is_told_once_below_its_field(operator: Browser) -> None:
+    typed = echo_form(crons="0 22-2 * * *")
+    live = operator.post("/schedules/previews", data=typed, headers=LIVE).text
+    assert live.count("22,23,0-2") == 1
+    assert "22,23,0-2" in live.partition('id="rule-words"')[2]
+    whole = operator.post("/schedules/previews", data=typed).text
+    assert whole.count("22,23,0-2") == 1
+    assert whole.index('id="field-crons"') < whole.index("22,23,0-2") < whole.index('id="field-timezone"')
+
+
+def test_a_wrong_rule_that_is_saved_is_told_at_its_field_and_in_the_summary_alone(operator: Browser) -> None:
+    page = operator.post("/schedules", data=echo_form(crons="0 22-2 * * *")).text
+    assert errors_of(page) == ["crons"]
+    assert page.count("22,23,0-2") == 2
+    assert "22,23,0-2" not in page.partition('id="schedule-preview"')[2]
+
+
+def test_a_mistake_farther_down_is_told_in_the_preview_with_the_label_of_its_field(operator: Browser) -> None:
+    typed = echo_form(skip_dates="Christmas")
+    words = operator.post("/schedules/previews", data=typed, headers=LIVE).text.partition('id="rule-words"')[2]
+    assert "Not on these dates: Give dates like 2026-12-25" in text_of(words)
+
+
+def test_a_period_too_short_in_words_is_told_at_the_days_and_times(operator: Browser) -> None:
+    response = operator.post("/schedules", data=echo_form(crons="every 30 seconds"))
+    assert (response.status_code, errors_of(response.text)) == (422, ["crons"])
+    assert "Give a period of at least one minute" in response.text
 
 
 def test_the_preview_of_a_change_counts_the_fires_gained_and_lost(app: Dashboard, operator: Browser) -> None:
