@@ -22,7 +22,7 @@ from dashboard.schedules.blackouts import Window, window_at
 from dashboard.schedules.calendars import HOLIDAY
 from dashboard.schedules.durations import nearly_longest_of
 from dashboard.schedules.models import Occurrence, Schedule
-from dashboard.schedules.reach import Exceptions, stops_at
+from dashboard.schedules.reach import Exceptions, rests_until, starts_at, stops_at
 from dashboard.schedules.recurrence import Recurrence, RecurrenceError
 from dashboard.schedules.single_fires import BY_HAND, planned_by_hand
 
@@ -132,7 +132,7 @@ class _Tight(NamedTuple):
 
 def agenda(start: datetime, end: datetime, zone: ZoneInfo) -> Agenda:
     """Return what the bound tenant's active schedules fire in [start, end), by days of `zone`."""
-    schedules = active_schedules()
+    schedules = active_schedules(end)
     book = _Book(start, end, zone, Exceptions(schedules, end))
     for schedule in schedules:
         book.enter(schedule)
@@ -198,25 +198,27 @@ class _Book:
     def _look_of(self, schedule: Schedule, shared: Alike) -> _Look:
         """Return a look that was had before, if the schedule's fires are those of others."""
         by_hand = self.decided.get(schedule.id, {})
-        key = schedule.id if by_hand else (shared.rule, schedule.runs_left)
+        pause = schedule.paused_until if schedule.paused_at else None
+        key = schedule.id if by_hand else (shared.rule, schedule.runs_left, pause)
         if key not in self.looks:
-            self.looks[key] = self._look(shared, schedule.runs_left, by_hand)
+            self.looks[key] = self._look(schedule, shared, by_hand)
         return self.looks[key]
 
-    def _look(self, shared: Alike, runs_left: int | None, by_hand: Mapping[datetime, Occurrence]) -> _Look:
+    def _look(self, schedule: Schedule, shared: Alike, by_hand: Mapping[datetime, Occurrence]) -> _Look:
         def is_exception(at: datetime) -> bool:
             return at + shared.shift in by_hand or window_at(self.windows, at + shared.shift) is not None
 
-        end = stops_at(shared.rule, runs_left, self.end, is_exception)
+        start = starts_at(schedule, self.start + shared.shift) - shared.shift
+        end = stops_at(shared.rule, schedule.runs_left, rests_until(schedule), self.end, is_exception)
         most = max(MOST_FIRES, min(MOST_COUNTED, MOST_COUNTED_TOGETHER - self.counted))
-        fires = fires_between(shared.rule, self.start, end, most)
+        fires = fires_between(shared.rule, start, end, most)
         self.counted += len(fires)
         uncounted: Mapping[date, datetime] = {}
         if len(fires) == most:
             cut = fires[-1].astimezone(self.zone).date()
             uncounted = dict(self._firsts(shared.rule, cut, end))
             fires = [at for at in fires if at < self._midnight(cut)]
-        skipped = [] if uncounted else _left_out(shared.rule, self.start, end, most)
+        skipped = [] if uncounted else _left_out(shared.rule, start, end, most)
         runs = []
         for at in fires:
             decided = by_hand.get(at + shared.shift)
@@ -280,14 +282,11 @@ def _longest_allowed(schedule: Schedule) -> timedelta:
         return timedelta()
 
 
-def active_schedules() -> Sequence[Schedule]:
-    """Return the bound tenant's schedules that fire by themselves."""
-    query = sa.select(Schedule).where(
-        Schedule.archived_at.is_(None),
-        Schedule.paused_at.is_(None),
-        Schedule.next_at.is_not(None),
-        Schedule.problem == "",
-    )
+def active_schedules(by: datetime) -> Sequence[Schedule]:
+    """Return the bound tenant's schedules that fire by themselves; those that are paused, if the pause ends before."""
+    is_awake = sa.and_(Schedule.paused_at.is_(None), Schedule.next_at.is_not(None))
+    awakes = sa.and_(Schedule.paused_at.is_not(None), Schedule.paused_until < by)
+    query = sa.select(Schedule).where(Schedule.archived_at.is_(None), sa.or_(is_awake, awakes), Schedule.problem == "")
     return db.session.scalars(query.order_by(Schedule.id).limit(MOST_SCHEDULES)).all()
 
 
@@ -302,7 +301,8 @@ def fires_of(
         rule = recurrence(schedule)
     except RecurrenceError:
         return []
-    return fires_between(rule, start, stops_at(rule, schedule.runs_left, end, is_exception))
+    stop = stops_at(rule, schedule.runs_left, rests_until(schedule), end, is_exception)
+    return fires_between(rule, starts_at(schedule, start), stop)
 
 
 def fires_between(rule: Recurrence, start: datetime, end: datetime, most: int = MOST_FIRES) -> list[datetime]:
@@ -331,7 +331,7 @@ class Swallowed:
 def swallowed(start: datetime, end: datetime) -> Swallowed:
     """Count what the bound tenant's schedules fire in [start, end), as far as it lies ahead."""
     start = max(start, utc_now())
-    schedules = active_schedules()
+    schedules = active_schedules(end)
     exceptions = Exceptions(schedules, end)
 
     def count(schedule: Schedule) -> int:

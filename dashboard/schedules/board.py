@@ -340,7 +340,7 @@ def difference(schedule: Schedule, rule: Recurrence, runs_left: int | None) -> D
     exceptions = Exceptions([schedule], end)
 
     def fires(of: Recurrence, left: int | None) -> list[datetime]:
-        stop = stops_at(of, left, end + SECOND, lambda at: exceptions.hold(schedule.id, at))
+        stop = stops_at(of, left, now, end + SECOND, lambda at: exceptions.hold(schedule.id, at))
         return list(islice(of.between(now, stop - SECOND), MOST_COMPARED))
 
     after = fires(rule, runs_left)

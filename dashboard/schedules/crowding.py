@@ -10,7 +10,7 @@ from uuid import UUID
 
 from dashboard.schedules.actions import recurrence
 from dashboard.schedules.agenda import active_schedules
-from dashboard.schedules.reach import Exceptions, stops_at
+from dashboard.schedules.reach import Exceptions, rests_until, stops_at
 from dashboard.schedules.recurrence import Recurrence, RecurrenceError
 
 MINUTE = timedelta(minutes=1)
@@ -23,7 +23,7 @@ def others_at(minutes: Sequence[datetime], *, but: UUID | None) -> dict[datetime
     Those with jitter start spread out and are not counted. Schedules with the same rule are asked once.
     """
     rules: Counter[tuple[Recurrence, datetime]] = Counter()
-    schedules = active_schedules()
+    schedules = active_schedules(min(minutes))
     end = max(minutes) + MINUTE
     exceptions = Exceptions(schedules, end)
     for schedule in schedules:
@@ -32,7 +32,8 @@ def others_at(minutes: Sequence[datetime], *, but: UUID | None) -> dict[datetime
                 rule = recurrence(schedule)
             except RecurrenceError:
                 continue
-            rules[rule, stops_at(rule, schedule.runs_left, end, partial(exceptions.hold, schedule.id))] += 1
+            is_exception = partial(exceptions.hold, schedule.id)
+            rules[rule, stops_at(rule, schedule.runs_left, rests_until(schedule), end, is_exception)] += 1
     return {minute: _fires(rules, minute) for minute in minutes}
 
 

@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
+from dashboard.core.clock import utc_now
 from dashboard.core.formats import plural, zone_label
 from dashboard.schedules.actions import recurrence
 from dashboard.schedules.agenda import active_schedules, fires_between, fires_of
@@ -119,14 +120,14 @@ class Forecast:
 
 def forecast(start: datetime, end: datetime) -> Forecast:
     """Foresee the bound tenant's starts in [start, end), whole minutes."""
-    schedules = active_schedules()
+    schedules = active_schedules(end)
     span = _Span(start, end, Exceptions(schedules, end))
     changed = {schedule_id for schedule_id, _ in span.exceptions.decided}
     together: defaultdict[datetime, list[Schedule]] = defaultdict(list)
     apart: defaultdict[datetime, list[Schedule]] = defaultdict(list)
     plain = []
     for schedule in schedules:
-        if not schedule.jitter_seconds and schedule.id not in changed:
+        if not schedule.jitter_seconds and not schedule.paused_at and schedule.id not in changed:
             plain.append(schedule)
             continue
         starts = apart if schedule.jitter_seconds else together
@@ -164,7 +165,7 @@ def _shared_minutes(schedules: Iterable[Schedule], span: _Span) -> Iterator[tupl
         if shared is not None:
             groups[shared.rule, schedule.runs_left].append(schedule)
     for (rule, runs_left), group in groups.items():
-        end = stops_at(rule, runs_left, span.end, lambda at: window_at(windows, at) is not None)
+        end = stops_at(rule, runs_left, utc_now(), span.end, lambda at: window_at(windows, at) is not None)
         fires = fires_between(rule, span.start, end)
         yield from ((at.replace(second=0), group) for at in divide(fires, windows)[0])
 

@@ -1,4 +1,4 @@
-"""Say how far a schedule's fires reach: until its runs are used up, which fires that do not run by themselves leave."""
+"""Say how far a schedule's fires reach: from the end of its pause on, and until its runs are used up."""
 
 from __future__ import annotations
 
@@ -35,15 +35,30 @@ class Exceptions:
         return (schedule_id, at) in self.decided or window_at(self.windows, at) is not None
 
 
-def stops_at(
-    rule: Recurrence, runs_left: int | None, end: datetime, is_exception: Callable[[datetime], bool]
-) -> datetime:
-    """Return `end`, or the moment before it when the rule has used up the runs that it may still make from now on."""
+def rests_until(schedule: Schedule) -> datetime:
+    """Return the moment after which the schedule fires by itself: now, or when its pause ends."""
     now = utc_now()
+    is_asleep = schedule.paused_at is not None and schedule.paused_until is not None
+    return max(now, schedule.paused_until) if is_asleep and schedule.paused_until else now
+
+
+def starts_at(schedule: Schedule, start: datetime) -> datetime:
+    """Return `start`, or the first moment after a pause that goes on then."""
+    return start if schedule.paused_at is None else max(start, rests_until(schedule).replace(microsecond=0) + _SECOND)
+
+
+def stops_at(
+    rule: Recurrence,
+    runs_left: int | None,
+    since: datetime,
+    end: datetime,
+    is_exception: Callable[[datetime], bool],
+) -> datetime:
+    """Return `end`, or the moment before it when the rule has used up the runs that it may still make after `since`."""
     if runs_left is None or runs_left > MOST_RUNS:
         return end
     if runs_left == 0:
-        return min(now, end)
-    runs = (at for at in rule.between(now, end) if not is_exception(at))
+        return min(since, end)
+    runs = (at for at in rule.between(since, end) if not is_exception(at))
     last = next(islice(runs, runs_left - 1, None), end)
     return min(last + _SECOND, end)

@@ -18,7 +18,7 @@ from dashboard.schedules.actions import recurrence
 from dashboard.schedules.agenda import MOST_FIRES, active_schedules
 from dashboard.schedules.crowding import MINUTE, with_spread_minutes
 from dashboard.schedules.models import Schedule
-from dashboard.schedules.reach import Exceptions, stops_at
+from dashboard.schedules.reach import Exceptions, rests_until, stops_at
 from dashboard.schedules.recurrence import Recurrence, RecurrenceError, jittered
 
 HASH, JITTER = "H", "15"
@@ -70,7 +70,7 @@ def compare(minute: datetime, way: str) -> Comparison:
     minutes = _minutes(minute, way)
     before, after = Counter[datetime](), Counter[datetime]()
     ids = {schedule.id for schedule in changed}
-    schedules = active_schedules()
+    schedules = active_schedules(minutes[0])
     exceptions = Exceptions(schedules, minutes[-1] + MINUTE)
     for schedule in schedules:
         starts = Counter(_starts(schedule, _rule(schedule), schedule.jitter_seconds, minutes, exceptions))
@@ -92,7 +92,7 @@ def crowded_at(minute: datetime) -> list[Schedule]:
     """Return the bound tenant's schedules without jitter that fire in this minute."""
     before, after = minute - _SECOND, minute + MINUTE
     found = []
-    schedules = active_schedules()
+    schedules = active_schedules(minute)
     exceptions = Exceptions(schedules, after)
     for schedule in schedules:
         rule = None if schedule.jitter_seconds else _rule(schedule)
@@ -166,7 +166,8 @@ def _spread_rule(schedule: Schedule, way: str) -> tuple[Recurrence | None, int]:
 
 
 def _stop(schedule: Schedule, rule: Recurrence, end: datetime, exceptions: Exceptions) -> datetime:
-    return stops_at(rule, schedule.runs_left, end, lambda at: exceptions.hold(schedule.id, at))
+    since = rests_until(schedule)
+    return stops_at(rule, schedule.runs_left, since, end, lambda at: exceptions.hold(schedule.id, at))
 
 
 def _starts(

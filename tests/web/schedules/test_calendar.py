@@ -104,6 +104,20 @@ def test_a_limit_of_runs_counts_from_now_wherever_the_calendar_is_opened(
     assert "Last one" not in shown_on(after)
 
 
+@pytest.mark.parametrize("limit", [None, 1])
+def test_a_pause_that_ends_by_itself_hides_the_fires_until_then_alone(
+    app: Dashboard, operator: Browser, acme: Tenant, limit: int | None
+) -> None:
+    end = datetime.combine(SOON, time(9), UTC)  # what is due at this very moment counts as missed
+    pause = {"paused_at": sa.func.now(), "paused_until": end, "runs_left": limit, "timezone": "UTC"}
+    cron(app, acme, "Asleep", "0 8,9,10,11 * * *", **pause)
+    times = re.findall(r'<time datetime="[-\d]+T(\d\d):00', operator.get(f"/calendar?view=day&day={SOON}").text)
+    assert times == (["10", "11"] if limit is None else ["10"])
+    tomorrow = operator.get(f"/calendar?view=day&day={SOON + timedelta(days=1)}").text
+    assert ("Asleep" in tomorrow) is (limit is None)
+    assert "Asleep" not in operator.get(f"/calendar?view=day&day={SOON - timedelta(days=1)}").text
+
+
 def test_what_does_not_fire_is_not_shown(app: Dashboard, operator: Browser, acme: Tenant, globex: Tenant) -> None:
     cron(app, acme, "Asleep", "0 9 * * *", paused_at=sa.func.now())
     cron(app, acme, "Put away", "0 9 * * *", archived_at=sa.func.now())

@@ -77,11 +77,13 @@ def test_each_minute_of_the_next_day_is_counted_over_all_schedules(
     daily(app, acme, later)
     daily(app, acme, later, runs_left=1)
     daily(app, acme, later + 17 * MINUTE)
-    make_schedule(app, acme, every_seconds=3600, anchor=now - 30 * timedelta(days=1) - 47 * MINUTE, next_at=now + HOUR)
+    make_schedule(
+        app, acme, every_seconds=3600, anchor=later - 30 * timedelta(days=1) - 25 * MINUTE, next_at=now + HOUR
+    )
     told = counted(operator)
     assert {minute: told.pop(minute) for minute in (later, later + 17 * MINUTE)} == {later: 2, later + 17 * MINUTE: 1}
     assert set(told.values()) == {1}
-    assert {minute.minute for minute in told} == {(now - 47 * MINUTE).minute}
+    assert {minute.minute for minute in told} == {35}
     assert len(told) == 24
 
 
@@ -96,6 +98,19 @@ def test_the_last_run_of_a_limited_schedule_is_in_one_hour_alone(
     found = {at: hour_page(operator, at).count("Last one") for at in (first, later, later + HOUR, later + 2 * HOUR)}
     assert found == {first: 0, later: 2, later + HOUR: 0, later + 2 * HOUR: 0}
     assert sum(counted(operator).values()) == 2
+
+
+def test_what_resumes_by_itself_is_in_the_load_from_then_on(
+    app: Dashboard, operator: Browser, acme: Tenant, now: datetime, later: datetime
+) -> None:
+    end = later - timedelta(minutes=30)
+    make_schedule(app, acme, every_seconds=3600, anchor=later, paused_at=now, paused_until=end)
+    daily(app, acme, later, paused_at=now, paused_until=later + HOUR)
+    told = counted(operator)
+    assert min(told) == later
+    assert told == {later + HOUR * number: 1 for number in range(len(told))}
+    assert len(told) >= 18
+    assert "/calendar/load/spreads/new" not in operator.get("/calendar/load").text
 
 
 def test_schedules_that_fire_every_minute_fill_every_minute(
