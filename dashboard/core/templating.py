@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from functools import cache
 from zoneinfo import ZoneInfo
 
@@ -58,6 +58,7 @@ def register(app: Flask) -> None:
         local_date=local_date,
         ago=ago,
         wall_time=wall_time,
+        instant=instant,
         duration=formats.duration,
         number=formats.number,
         percent=formats.percent,
@@ -102,10 +103,14 @@ def ago(moment: datetime | None) -> Markup:
     return _time(local, formats.relative(moment, utc_now()), counting=True)
 
 
-def wall_time(moment: datetime, minutes_later: int = 0) -> str:
+def wall_time(moment: datetime) -> str:
     """Write a moment as the tenant's forms read it: 2026-11-25T09:14, in the tenant's zone."""
-    local = (moment + timedelta(minutes=minutes_later)).astimezone(ZoneInfo(current_app.config["TIMEZONE"]))
-    return f"{local:%Y-%m-%dT%H:%M}"
+    return f"{moment.astimezone(ZoneInfo(current_app.config['TIMEZONE'])):%Y-%m-%dT%H:%M}"
+
+
+def instant(moment: datetime, seconds_later: int = 0) -> str:
+    """Write a moment as links and hidden fields name it, with its offset: a wall time may be there twice."""
+    return (moment + timedelta(seconds=seconds_later)).astimezone(UTC).isoformat()
 
 
 def display_zone() -> ZoneInfo:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
+from typing import Any
 from uuid import UUID, uuid4
 from zoneinfo import ZoneInfo
 
@@ -15,6 +16,7 @@ from dashboard.core.clock import utc_now
 from dashboard.core.errors import InvalidInput, Refused
 from dashboard.core.formats import plural
 from dashboard.core.htmx import Live, form_page, fragment_or_page, see_other, uncached, unchanged
+from dashboard.core.templating import wall_time as wall_time_of
 from dashboard.core.typed import instant, wall_time
 from dashboard.runs.board import duration_of, panel_version
 from dashboard.schedules import actions, backfills, single_fires
@@ -25,6 +27,7 @@ from dashboard.schedules.overlap import meeting
 
 __all__ = ["bp"]
 
+A_MINUTE = timedelta(minutes=1)
 BACKFILL_MODES = (("missing", "Only what has not run"), ("rerun", "All of it again"))
 
 
@@ -233,13 +236,22 @@ def _backfill_page(
             wanted = backfills.estimate(schedule, *_range(typed))
         except InvalidInput as error:
             errors = error.errors
-    return form_page(
-        "schedules/backfill.html", errors=errors, schedule=schedule, typed=typed, wanted=wanted, modes=BACKFILL_MODES
-    )
+    context: dict[str, Any] = {"typed": typed, "shown": _shown(typed), "wanted": wanted, "modes": BACKFILL_MODES}
+    return form_page("schedules/backfill.html", errors=errors, schedule=schedule, **context)
+
+
+def _shown(typed: Mapping[str, str]) -> dict[str, str]:
+    """Return the range as people type it: whole minutes, at least as long as what a link names to the second."""
+    start, end = instant(typed.get("start", "")), instant(typed.get("end", ""))
+    return {
+        "start": wall_time_of(start) if start else typed.get("start", ""),
+        "end": wall_time_of(end + A_MINUTE) if end else typed.get("end", ""),
+    }
 
 
 def _range(typed: Mapping[str, str]) -> tuple[datetime, datetime, backfills.Mode]:
-    moments = {name: local_moment(typed.get(name, "")) for name in ("start", "end")}
+    given = {name: typed.get(name, "") for name in ("start", "end")}
+    moments = {name: instant(text) or local_moment(text) for name, text in given.items()}
     missing = {name: "Give a date and a time." for name, moment in moments.items() if moment is None}
     if missing or moments["start"] is None or moments["end"] is None:
         raise InvalidInput(missing)

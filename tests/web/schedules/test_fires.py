@@ -15,6 +15,7 @@ from dashboard.core.tenancy import Tenant
 from dashboard.runs.models import Run
 from dashboard.schedules.models import Occurrence, Schedule
 from dashboard.schedules.timing import recurrence_of, start_of
+from dashboard.tenants.actions import set_option
 from tests.factories import make_user
 from tests.factories.schedules import let_pass, make_schedule, occurrences, planned, runs, stored
 from tests.signing_in import Browser, sign_in
@@ -121,6 +122,46 @@ def test_what_was_missed_is_listed_without_the_fire_that_somebody_had_skipped(
     assert "Run the 3 missed" in page
     by_reason = {each.reason: each.count for each in occurrences(app)}
     assert by_reason == {"by_hand": 1, "paused": 3}
+
+
+def form_of_backfill(operator: Browser, schedule: Schedule) -> tuple[str, dict[str, str]]:
+    """Follow the button that runs what was missed; return the page and what its form sends."""
+    page = operator.get(f"/schedules/{schedule.id}").text
+    link = re.search(rf'href="(/schedules/{schedule.id}/backfills/new[?][^"]+)"', page)
+    assert link is not None
+    page = operator.get(link[1].replace("&amp;", "&")).text
+    return page, dict(re.findall(r'<input type="hidden" name="(\w+)" value="([^"]*)"', page))
+
+
+@pytest.mark.parametrize("hour", [5, 6], ids=["first pass", "second pass"])
+def test_a_fire_in_an_hour_that_came_twice_is_made_up_for_at_its_own_instant(
+    app: Dashboard, operator: Browser, acme: Tenant, hour: int
+) -> None:
+    with app.app_context(), system_scope("test") as session:
+        set_option(session, acme.id, "TIMEZONE", "America/New_York")
+    half_past_one = datetime(2025, 11, 2, hour, 30, tzinfo=UTC)
+    fields: dict[str, Any] = {"kind": "cron", "crons": ["30 1 * * *"], "every_seconds": None, "dst_overlap": "both"}
+    schedule = make_schedule(app, acme, params={"word": "hi"}, **fields)
+    with app.app_context(), system_scope("test") as session:
+        row = {"nominal": half_past_one, "decision": "skip", "reason": "missed_window", "rev": 1}
+        key = half_past_one.isoformat()
+        session.add(Occurrence(tenant_id=acme.id, schedule_id=schedule.id, occurrence=key, **row))
+    page, sent = form_of_backfill(operator, schedule)
+    assert "Start 1 run" in page
+    assert 'value="2025-11-02T01:30"' in page
+    assert 'value="2025-11-02T01:31"' in page
+    operator.post(f"/schedules/{schedule.id}/backfills", data=sent)
+    assert [each.nominal for each in occurrences(app) if each.decision == "run"] == [half_past_one]
+
+
+def test_run_it_after_all_takes_the_next_fire_along_in_no_case(app: Dashboard, operator: Browser, acme: Tenant) -> None:
+    schedule = make_schedule(app, acme, params={"word": "hi"}, kind="cron", crons=["* * * * *"], every_seconds=None)
+    missed = datetime(2025, 6, 2, 9, 30, tzinfo=UTC)
+    with app.app_context(), system_scope("test") as session:
+        row = {"nominal": missed, "decision": "skip", "reason": "overlap", "rev": 1}
+        session.add(Occurrence(tenant_id=acme.id, schedule_id=schedule.id, occurrence=missed.isoformat(), **row))
+    page, _ = form_of_backfill(operator, schedule)
+    assert "Start 1 run" in page
 
 
 @pytest.mark.parametrize("until", ["2001-01-01T09:00", "soon"])
