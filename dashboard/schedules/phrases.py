@@ -50,16 +50,18 @@ class Phrase:
 
 def describe(crontab: Crontab) -> str:
     """One expression in words, such as “Every weekday at 09:00”; `parse_phrase` understands the common forms."""
-    words = _plain(crontab.fields) or Expression(["0", *crontab.fields]).explain()
+    words = _plain(crontab.fields) or Expression(["0", *crontab.fields]).explain().replace(
+        " in every month from ", " from "
+    )
     return words[0].upper() + words[1:]
 
 
 def describe_interval(every: timedelta) -> str:
-    """A period in words, such as “Every 90 minutes”. Days are told as hours: an interval does not follow the clock."""
+    """A period in words, such as “Every 90 minutes”. A single day is 24 hours: “every day” would follow the clock."""
     seconds = int(every.total_seconds())
-    for unit, size in (("hour", 3600), ("minute", 60), ("second", 1)):
-        if seconds % size == 0:
-            count = seconds // size
+    for unit, size in (("day", 86_400), ("hour", 3600), ("minute", 60), ("second", 1)):
+        count, rest = divmod(seconds, size)
+        if not rest and (unit, count) != ("day", 1):
             return f"Every {unit}" if count == 1 else f"Every {count} {unit}s"
     raise AssertionError("every number of seconds is divisible by one")
 
@@ -119,9 +121,11 @@ def _steps(text: str, size: int, unit: str) -> str | None:
 
 
 def _plain_days(day: str, month: str, weekday: str) -> str | None:
+    if month != "*":
+        return _plain_days_within(day, month, weekday)
     if weekday == "*":
-        return _plain_dates(day, month)
-    if (day, month) != ("*", "*"):
+        return _plain_dates(day)
+    if day != "*":
         return None
     if weekday in ("1-5", "MON-FRI"):
         return "every weekday"
@@ -136,19 +140,33 @@ def _plain_days(day: str, month: str, weekday: str) -> str | None:
     return f"every {joined(from_monday)}" if all(named) else None
 
 
-def _plain_dates(day: str, month: str) -> str | None:
-    if (day, month) == ("*", "*"):
+def _plain_dates(day: str) -> str | None:
+    if day == "*":
         return "every day"
-    if day in ("L", "LW") and month == "*":
+    if day in ("L", "LW"):
         return f"on the last {'day' if day == 'L' else 'weekday'} of every month"
     days = [_nth(int(part)) for part in day.split(",") if part.isdigit()]
-    if len(days) != day.count(",") + 1:
+    return f"on the {joined(days)} of every month" if len(days) == day.count(",") + 1 else None
+
+
+def _plain_days_within(day: str, month: str, weekday: str) -> str | None:
+    """“every day from January to March”, “on the 1st of January and July”."""
+    days = _plain_days(day, "*", weekday)
+    ends = [_month_name(part) for part in month.split("-")]
+    if days and len(set(ends)) == 2 and all(ends):
+        return f"{days} from {ends[0]} to {ends[1]}"
+    names = [_month_name(part) for part in month.split(",")]
+    if not days or not all(names):
         return None
-    if month == "*":
-        return f"on the {joined(days)} of every month"
-    if month.isdigit():
-        return f"on the {joined(days)} of {MONTHS[int(month) - 1]}"
-    return None
+    of_months = joined([name for name in names if name])
+    whole = days.removesuffix(" of every month")
+    return f"{whole} {'in' if whole == days else 'of'} {of_months}"
+
+
+def _month_name(text: str) -> str | None:
+    if text.isdigit():
+        return MONTHS[int(text) - 1]
+    return next((name for name in MONTHS if name[:3].upper() == text), None)
 
 
 def _weekday_name(text: str) -> str | None:
@@ -193,6 +211,10 @@ _HOURS_WITHIN = re.compile(
     rf"(?:every|each)\s+(?:(?P<count>\d{{1,2}}|other|{'|'.join(_NUMBERS)})\s+)?hours?(?:\s*,?\s+(?:on\s+)?(?P<before>.+?))?"
     rf"\s*,?\s+(?:from|between)\s+(?P<first>{_TIME})(?:\s*[-–]\s*|\s+(?:to|till|until|through|and)\s+)(?P<last>{_TIME})"
     r"(?:\s*,?\s+(?:on\s+)?(?P<after>.+))?"
+)
+_MONTHS_WITHIN = re.compile(
+    rf"(?P<days>.+?)\s+(?:(?:in|of)\s+(?P<months>{_MONTH}(?:{_AND}{_MONTH})*)"
+    rf"|(?:of\s+(?:every|each|the)\s+month\s+)?from\s+(?P<first>{_MONTH})\s+(?:to|through|until)\s+(?P<last>{_MONTH}))"
 )
 _OF_MONTH = r"(?:\s+(?:of\s+)?(?:the|every|each|a)\s+month|\s+of\s+month|\s+monthly)?"
 _EVERY_MONTH = r"(?:(?:every|each)\s+month\s*,?\s*|monthly\s*,?\s*)?(?:(?:on|every|each)\s+)?(?:the\s+)?"
@@ -334,7 +356,23 @@ def _days(words: str) -> _Days | None:
         match = pattern.fullmatch(words)
         if match:
             return make(match)
-    return None
+    within = _MONTHS_WITHIN.fullmatch(words)
+    return _days_within(within) if within else None
+
+
+def _days_within(match: re.Match[str]) -> _Days | None:
+    """“weekdays in january and july”, “the 1st of every month from january to march”."""
+    found = _days(match["days"])
+    if found is None or found[1] != "*":
+        return None
+    if match["months"]:
+        return (
+            found[0],
+            ",".join(map(str, sorted({_month(name) for name in re.split(_AND, match["months"])}))),
+            found[2],
+        )
+    first, last = _month(match["first"]), _month(match["last"])
+    return (found[0], f"{first}-{last}", found[2]) if first < last else None
 
 
 def _weekdays(match: re.Match[str]) -> _Days:
@@ -371,7 +409,7 @@ def _dates(match: re.Match[str]) -> _Days:
 def _dates_of_month(match: re.Match[str]) -> _Days:
     """“1st of january”, “1 january”, “january 1st”."""
     named = match.groupdict()
-    month = [name[:3].lower() for name in MONTHS].index((named["month"] or named["month_first"])[:3]) + 1
+    month = _month(named["month"] or named["month_first"])
     return _numbers(named["days"] or named["days_last"]), str(month), "*"
 
 
@@ -381,6 +419,10 @@ def _numbers(text: str) -> str:
         if not 1 <= number <= 31:
             raise RecurrenceError("phrase", f"There is no day {number} in a month. Write a day from 1 to 31.")
     return ",".join(map(str, numbers))
+
+
+def _month(text: str) -> int:
+    return [name[:3].lower() for name in MONTHS].index(text[:3]) + 1
 
 
 def _weekday(text: str) -> int:

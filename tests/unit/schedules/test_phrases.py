@@ -151,6 +151,13 @@ def test_an_expression_with_a_mistake_is_answered_by_the_grammar_of_cron(text, m
         ("0 */6 * * 1-5", "Every 6 hours, every weekday"),
         ("0 9-17 * * *", "Every hour from 09:00 to 17:00"),
         ("30 9-17/2 * * 1-5", "Every 2 hours from 09:30 to 17:30, every weekday"),
+        ("0 9 * 1-3 *", "Every day from January to March at 09:00"),
+        ("0 9 1 JAN-MAR *", "On the 1st of every month from January to March at 09:00"),
+        ("0 9 1 1,4,7,10 *", "On the 1st of January, April, July and October at 09:00"),
+        ("0 9 * 6,7 1-5", "Every weekday in June and July at 09:00"),
+        ("0 9 LW 12 *", "On the last weekday of December at 09:00"),
+        ("0 9 1-7 1-3 *", "At 09:00 on every day of month from 1 through 7 from January through March"),
+        ("*/15 * * 6-8 *", "Every 15 minutes, every day from June to August"),
         ("* * * * *", "Every minute"),
         ("*/7 * * * *", "Every seventh minute of every hour"),
         ("0 0 13 * FRI", "At 00:00 on the 13th day of month and on Friday"),
@@ -165,15 +172,25 @@ def test_expressions_are_told_in_plain_words(expression, words):
     [
         "0 9 * * 1-5", "0 9,17 * * *", "0 9 * * 1,5", "0 17 * * 5L", "0 9 * * 1#1", "0 0 LW * *", "0 12 L * *",
         "0 12 1,15 * *", "0 12 29 2 *", "*/15 * * * *", "0 */6 * * 1-5", "0 * * * 1,5", "0 9-17 * * 1-5",
-        "30 9-17/2 * * *",
+        "30 9-17/2 * * *", "0 9 * 1-3 *", "0 9 1 1-3 *", "0 9 1,15 1,7 *", "0 9 * 6,7 1-5", "0 9 LW 12 *",
+        "*/15 * * 6-8 *",
     ],
 )  # fmt: skip
 def test_the_words_that_are_told_of_an_expression_mean_that_expression(expression):
     assert parse_phrase(describe(parse(expression))).crons == (expression,)
 
 
+@pytest.mark.parametrize("words", ["every 14 days", "every 24 hours", "every 90 minutes", "every 90 seconds"])
+def test_the_words_that_are_told_of_a_period_mean_that_period(words):
+    every = parse_phrase(words).every
+    assert every is not None
+    assert describe_interval(every).lower() == words
+
+
 def test_intervals_are_told_in_the_largest_unit_that_fits():
-    assert describe_interval(HOUR * 48) == "Every 48 hours"
+    assert describe_interval(HOUR * 24 * 14) == "Every 14 days"
+    assert describe_interval(HOUR * 24) == "Every 24 hours"
+    assert describe_interval(HOUR * 36) == "Every 36 hours"
     assert describe_interval(HOUR * 1.5) == "Every 90 minutes"
     assert describe_interval(timedelta(minutes=1)) == "Every minute"
     assert describe_interval(timedelta(seconds=61)) == "Every 61 seconds"
