@@ -33,7 +33,7 @@ from dashboard.schedules.catchup import ON_TIME
 from dashboard.schedules.models import Occurrence, Schedule, ScheduleRevision
 from dashboard.schedules.occurrences import LAST_INSTANT, NAMED_SKIP
 from dashboard.schedules.previews import Preview, Wanted, foresee
-from dashboard.schedules.reach import Exceptions, stops_at
+from dashboard.schedules.reach import Exceptions, next_runs, stops_at
 from dashboard.schedules.recurrence import Recurrence, RecurrenceError, Skip
 from dashboard.schedules.revisions import Change, changes, policies
 from dashboard.schedules.single_fires import decided_ahead
@@ -76,12 +76,16 @@ _WHERE = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScheduleRow:
-    """A schedule as the list shows it; `outcomes` are states of its last runs, oldest first."""
+    """A schedule as the list shows it; `outcomes` are states of its last runs, oldest first.
+
+    `next_at` is when it really runs next: past what is skipped, or when a fire was moved to.
+    """
 
     schedule: Schedule
     words: str
     owner: str
     outcomes: Sequence[str]
+    next_at: datetime | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -149,12 +153,14 @@ def schedules_board(args: Mapping[str, str]) -> SchedulesBoard:
 def _rows(schedules: Sequence[Schedule]) -> list[ScheduleRow]:
     outcomes = last_outcomes([schedule.id for schedule in schedules])
     owners = _names({schedule.owner_id for schedule in schedules if schedule.owner_id})
+    ahead = next_runs(schedules)
     return [
         ScheduleRow(
             schedule=schedule,
             words=words_of(schedule),
             owner=owners.get(schedule.owner_id, "") if schedule.owner_id else "",
             outcomes=outcomes[schedule.id],
+            next_at=ahead.get(schedule.id),
         )
         for schedule in schedules
     ]
@@ -438,8 +444,10 @@ def next_fires(within: timedelta, most: int) -> list[Upcoming]:
         Schedule.archived_at.is_(None),
         Schedule.problem == "",
     )
-    rows = db.session.scalars(due.order_by(Schedule.next_at).limit(most))
-    return [Upcoming(at=row.next_at, schedule=row) for row in rows if row.next_at is not None]
+    rows = db.session.scalars(due.order_by(Schedule.next_at).limit(most)).all()
+    ahead = next_runs(rows)
+    found = [Upcoming(at=ahead[row.id], schedule=row) for row in rows if row.id in ahead]
+    return sorted((each for each in found if each.at <= now + within), key=attrgetter("at"))
 
 
 def needing_attention(most: int) -> Sequence[Schedule]:

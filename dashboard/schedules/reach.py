@@ -1,20 +1,29 @@
-"""Say how far a schedule's fires reach: from the end of its pause on, and until its runs are used up."""
+"""Say which of a schedule's fires will run: past those decided on, after a pause, and until its runs are used up."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from itertools import islice
 from uuid import UUID
 
+import sqlalchemy as sa
+
 from dashboard.core.clock import utc_now
+from dashboard.core.orm import db
+from dashboard.runs.models import Run
+from dashboard.runs.states import SCHEDULED
+from dashboard.schedules.actions import recurrence
 from dashboard.schedules.blackouts import window_at, windows_between
-from dashboard.schedules.models import Schedule
-from dashboard.schedules.recurrence import Recurrence
+from dashboard.schedules.models import Occurrence, Schedule
+from dashboard.schedules.recurrence import Recurrence, RecurrenceError
 from dashboard.schedules.single_fires import decided_of
 
 MOST_RUNS = 100_000
 """A limit of more runs is not counted off: each minute of 69 days."""
+
+LOOKED_AHEAD = timedelta(days=366)
+"""So far blackouts are looked at for the next run; none is longer."""
 
 _SECOND = timedelta(seconds=1)
 
@@ -62,3 +71,45 @@ def stops_at(
     runs = (at for at in rule.between(since, end) if not is_exception(at))
     last = next(islice(runs, runs_left - 1, None), end)
     return min(last + _SECOND, end)
+
+
+def next_runs(schedules: Sequence[Schedule]) -> Mapping[UUID, datetime]:
+    """Return when each of these schedules really runs next, by its id; those that do not run are left out.
+
+    That is past fires that are skipped or blacked out, and the time that a fire was moved to.
+    """
+    going = [schedule for schedule in schedules if schedule.state in {"active", "completed"}]
+    exceptions = Exceptions(going, utc_now() + LOOKED_AHEAD)
+    moved = _waiting(going)
+    ahead = {schedule.id: (_next_fire(schedule, exceptions), moved.get(schedule.id)) for schedule in going}
+    return {schedule_id: min(filter(None, moments)) for schedule_id, moments in ahead.items() if any(moments)}
+
+
+def _next_fire(schedule: Schedule, exceptions: Exceptions) -> datetime | None:
+    at = None if schedule.runs_left == 0 else schedule.next_at
+    if at is None or not exceptions.hold(schedule.id, at):
+        return at
+    try:
+        rule = recurrence(schedule)
+    except RecurrenceError:
+        return None
+    while at is not None and exceptions.hold(schedule.id, at):
+        window = window_at(exceptions.windows, at)
+        at = rule.after(window.end - _SECOND if window else at)
+    return at
+
+
+def _waiting(schedules: Sequence[Schedule]) -> dict[UUID, datetime]:
+    """Return the first moment for which a fire of each schedule was put off, by its id."""
+    query = (
+        sa.select(Run.schedule_id, sa.func.min(Run.not_before))
+        .join(Occurrence, Occurrence.id == Run.occurrence_id)
+        .where(
+            Run.state == SCHEDULED,
+            Run.not_before > utc_now(),
+            Run.schedule_id.in_([schedule.id for schedule in schedules]),
+            Occurrence.nominal.is_not(None),
+        )
+    )
+    rows = db.session.execute(query.group_by(Run.schedule_id))
+    return {schedule_id: at for schedule_id, at in rows if schedule_id is not None and at is not None}
