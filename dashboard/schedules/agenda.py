@@ -24,7 +24,7 @@ from dashboard.schedules.durations import nearly_longest_of
 from dashboard.schedules.models import Occurrence, Schedule
 from dashboard.schedules.reach import Exceptions, rests_until, starts_at, stops_at
 from dashboard.schedules.recurrence import Recurrence, RecurrenceError
-from dashboard.schedules.single_fires import BY_HAND, planned_by_hand
+from dashboard.schedules.single_fires import BY_HAND, planned_by_hand, was_moved
 
 OFTEN, OFTEN_SKIPPED = 12, 3
 """A schedule that fires, or is skipped, more often than this in a day is one line of that day, with its count."""
@@ -51,9 +51,10 @@ CROWD = 5
 class Entry:
     """A schedule's fires of one day that are shown as one line: a single one, or `count` (or NOT_COUNTED) from `at` on.
 
-    `nominal` is the instant that the rule names, another than `at` for a fire that was moved by hand. `skipped` says
-    why it will not run. `crowd` is how many fires start in the same minute, if those are too many. `lasts` is how long
-    nearly all runs take at most, if that is longer than since the fire before.
+    `nominal` is the instant that the rule names, another than `at` for a fire that was moved by hand (`is_moved`) or
+    whose run is planned with its jitter. `skipped` says why it will not run. `crowd` is how many fires start in the
+    same minute, if those are too many. `lasts` is how long nearly all runs take at most, if that is longer than since
+    the fire before.
     """
 
     at: datetime
@@ -61,12 +62,9 @@ class Entry:
     nominal: datetime
     count: int = 1
     skipped: str = ""
+    is_moved: bool = False
     crowd: int = 0
     lasts: timedelta | None = None
-
-    @property
-    def is_moved(self) -> bool:
-        return self.at != self.nominal
 
     @property
     def is_frequent(self) -> bool:
@@ -138,7 +136,10 @@ def agenda(start: datetime, end: datetime, zone: ZoneInfo) -> Agenda:
         book.enter(schedule)
     for run, occurrence, schedule in planned_by_hand(start, end):
         if run.not_before is not None and occurrence.nominal is not None:
-            book.add(run.not_before, Entry(at=run.not_before, schedule=schedule, nominal=occurrence.nominal))
+            fire = Entry(
+                at=run.not_before, schedule=schedule, nominal=occurrence.nominal, is_moved=was_moved(occurrence)
+            )
+            book.add(run.not_before, fire)
     return book.closed()
 
 

@@ -30,6 +30,8 @@ from dashboard.schedules.recurrence import Recurrence, RecurrenceError
 from dashboard.schedules.timing import start_of
 
 BY_HAND = "by_hand"
+MOVED = "Moved to "
+"""Begins the note of a fire that was moved."""
 _MOMENT = timedelta(seconds=1)
 
 
@@ -111,7 +113,12 @@ def _move_again(schedule: Schedule, run: Run, nominal: datetime, to: datetime) -
 
 
 def _moved_note(nominal: datetime, to: datetime) -> str:
-    return "" if to == nominal else f"Moved to {to:%Y-%m-%d %H:%M} UTC"
+    return "" if to == nominal else f"{MOVED}{to:%Y-%m-%d %H:%M} UTC"
+
+
+def was_moved(occurrence: Occurrence) -> bool:
+    """Whether somebody moved this fire away from its own time."""
+    return occurrence.note.startswith(MOVED)
 
 
 def _expiry(schedule: Schedule, at: datetime) -> datetime | None:

@@ -104,6 +104,17 @@ def test_a_fire_that_was_moved_is_moved_again_and_back(app: Dashboard, operator:
     assert "Undo" not in page
 
 
+def test_a_fire_that_runs_after_all_is_none_that_was_moved(app: Dashboard, operator: Browser, acme: Tenant) -> None:
+    schedule = daily(app, acme, jitter_seconds=3600)
+    fire = {"nominal": nominal_of(schedule).isoformat()}
+    operator.post(f"/schedules/{schedule.id}/fires/skips", data=fire)
+    operator.post(f"/schedules/{schedule.id}/fires/restorations", data=fire)
+    assert only_run(app).not_before is not None
+    assert "is-moved" not in operator.get(f"/calendar?view=week&day={SOON:%Y-%m-%d}").text
+    operator.post("/calendar/moves", data=drop(schedule, SOON + 14 * HOUR))
+    assert "is-moved" in operator.get(f"/calendar?view=week&day={SOON:%Y-%m-%d}").text
+
+
 def test_a_schedule_of_one_time_moves_by_its_rule_and_back(app: Dashboard, operator: Browser, acme: Tenant) -> None:
     schedule = once(app, acme, SOON + 10 * HOUR)
     operator.post("/calendar/moves", data=drop(schedule, SOON + 16 * HOUR))
