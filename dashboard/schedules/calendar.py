@@ -27,6 +27,7 @@ from dashboard.core.tenancy import current_binding, current_tenant
 from dashboard.core.typed import instant
 from dashboard.schedules.agenda import Agenda, Entry, agenda
 from dashboard.schedules.blackouts import Window
+from dashboard.schedules.board import words_of
 from dashboard.schedules.forecast import forecast, hour_of
 from dashboard.schedules.ical import FEED, OFTEN_WORDS, feed
 from dashboard.schedules.spreads import last_spread
@@ -47,10 +48,12 @@ MOVED = "moved"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Slot:
-    """An hour of a day: a fire can be dropped on it, which keeps its minutes. `more` entries find no room in it."""
+    """An hour of a day: a fire can be dropped on it, which keeps its minutes. `more` entries find no room in it.
+
+    One without a `key` holds what fires many times a day, which belongs to no hour.
+    """
 
     key: str
-    label: str
     entries: Sequence[Entry]
     more: int
     bands: Sequence[Window]
@@ -96,21 +99,27 @@ class CalendarPage:
         return self.agenda.days.get(day, ())
 
     def slots(self, day: date) -> list[Slot]:
-        """Return the hours of a day as the clock shows them, each with what fires in it and what blacks it out."""
+        """Return the slot of the whole day, then its hours as the clock shows them, with what fires in each."""
         by_hour: defaultdict[int, list[Entry]] = defaultdict(list)
         for entry in self.entries(day):
-            by_hour[entry.at.astimezone(self.zone).hour].append(entry)
-        most = SHOWN_IN_SLOT[self.view]
+            if not entry.is_frequent:
+                by_hour[entry.at.astimezone(self.zone).hour].append(entry)
+        whole_day = self._slot("", [entry for entry in self.entries(day) if entry.is_frequent])
         return [
-            Slot(
-                key=f"{day}T{hour:02}",
-                label=f"{hour:02}:00",
-                entries=by_hour[hour][:most],
-                more=max(0, len(by_hour[hour]) - most),
-                bands=self._bands(datetime.combine(day, time(hour), self.zone), HOUR),
-            )
-            for hour in range(24)
+            whole_day,
+            *(
+                self._slot(
+                    f"{day}T{hour:02}",
+                    by_hour[hour],
+                    self._bands(datetime.combine(day, time(hour), self.zone), HOUR),
+                )
+                for hour in range(24)
+            ),
         ]
+
+    def _slot(self, key: str, entries: Sequence[Entry], bands: Sequence[Window] = ()) -> Slot:
+        most = SHOWN_IN_SLOT[self.view]
+        return Slot(key=key, entries=entries[:most], more=max(0, len(entries) - most), bands=bands)
 
     def bands(self, day: date) -> list[Window]:
         """Return the blackouts that reach into a day."""
@@ -154,6 +163,7 @@ def shown(asked: Mapping[str, str], *, problem: str = "", status: int = 200) -> 
         "calendar/index.html",
         page=CalendarPage(view=view, day=day, today=today, days=days, agenda=fires, zone=zone),
         views=VIEWS,
+        words_of=words_of,
         most=SHOWN_IN_MONTH,
         feed_url=_feed_url(),
         feed_words=f"It reaches {FEED.days} days ahead. {OFTEN_WORDS}",

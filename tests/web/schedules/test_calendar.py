@@ -71,6 +71,22 @@ def test_each_day_counts_what_fires_every_minute(
     assert "Not counted" not in page
 
 
+@pytest.mark.parametrize("view", ["week", "day"])
+def test_what_fires_often_stands_above_the_hours_with_its_number_and_rule(
+    app: Dashboard, operator: Browser, acme: Tenant, view: str
+) -> None:
+    cron(app, acme, "Every quarter", "*/15 * * * *")
+    cron(app, acme, "Nightly", "0 0 * * *", timezone="UTC")
+    page = operator.get(f"/calendar?view={view}&day={SOON}").text
+    _, _, day = page.partition(f'aria-label="{SOON:%A} {SOON.day} {SOON:%B}"')
+    above, _, hours = day.partition("</section>")[0].partition(f'data-slot="{SOON}T00"')
+    assert times_shown(above, "Every quarter") == ["×96"]
+    assert "Every 15 minutes" in above
+    assert "Nightly" not in above
+    assert "Nightly" in hours
+    assert "Every quarter" not in hours
+
+
 def test_what_fires_too_often_to_be_counted_says_so_on_each_day(
     app: Dashboard, operator: Browser, acme: Tenant
 ) -> None:
