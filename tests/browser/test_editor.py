@@ -45,7 +45,7 @@ def test_the_preview_follows_what_is_typed_in_words_and_in_cron(open_page: Visit
     expect(shown).to_contain_text("Every Monday at 08:00")
     expect(shown.locator("tbody tr")).to_have_count(10)
     page.get_by_label("Days and times").fill("0 99 * * *")
-    expect(shown).to_contain_text("hour")
+    expect(page.locator("#rule-words")).to_contain_text("`99` is no hour")
     expect(shown.locator("tbody tr")).to_have_count(0)
 
 
