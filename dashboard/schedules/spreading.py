@@ -49,7 +49,8 @@ class Spread(TypedDict):
 class Comparison:
     """What spreading would change: the runs that start in each minute of `minutes`, of all schedules, before and after.
 
-    `changed` are the schedules that it would touch, `left` those of the same minute that this way cannot spread.
+    `changed` are the schedules that it would touch, `left` those of the same minute that this way cannot spread. It
+    `gains` something if fewer of these would start in one minute than do now.
     """
 
     minutes: Sequence[datetime]
@@ -57,6 +58,7 @@ class Comparison:
     after: Sequence[int]
     changed: Sequence[Schedule]
     left: Sequence[Schedule]
+    gains: bool
 
     @property
     def peak(self) -> int:
@@ -68,8 +70,8 @@ def compare(minute: datetime, way: str) -> Comparison:
     crowd = crowded_at(minute)
     changed = [schedule for schedule in crowd if changes(schedule, way)][:MOST]
     minutes = _minutes(minute, way)
-    before, after = Counter[datetime](), Counter[datetime]()
-    ids = {schedule.id for schedule in changed}
+    before, after, crowded_after = Counter[datetime](), Counter[datetime](), Counter[datetime]()
+    crowded, ids = ({schedule.id for schedule in each} for each in (crowd, changed))
     schedules = active_schedules(minutes[0])
     exceptions = Exceptions(schedules, minutes[-1] + MINUTE)
     for schedule in schedules:
@@ -79,11 +81,14 @@ def compare(minute: datetime, way: str) -> Comparison:
             rule, jitter = _spread_rule(schedule, way)
             starts = Counter(_starts(schedule, rule, jitter, minutes, exceptions))
         after += starts
+        if schedule.id in crowded:
+            crowded_after += starts
     return Comparison(
         minutes=minutes,
         before=[before[each] for each in minutes],
         after=[after[each] for each in minutes],
         changed=changed,
+        gains=max(crowded_after.values(), default=0) < len(crowd),
         left=[schedule for schedule in crowd if schedule.id not in ids],
     )
 

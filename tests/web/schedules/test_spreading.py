@@ -68,6 +68,21 @@ def test_what_has_used_up_its_runs_by_then_is_not_counted(app: Dashboard, operat
     assert "Ends before" not in page
 
 
+def test_where_spreading_gains_nothing_it_says_so_and_offers_no_button(
+    app: Dashboard, operator: Browser, acme: Tenant
+) -> None:
+    for number in range(6):
+        nightly(app, acme, f"Minutely {number}", crons=["* * * * *"])
+    page = operator.get("/calendar/load/spreads/new", query_string=asked("15")).text
+    assert "This gains nothing" in page
+    assert 'action="/calendar/load/spreads"' not in page
+    for number in range(12):
+        nightly(app, acme, f"Nightly {number}")
+    page = operator.get("/calendar/load/spreads/new", query_string=asked("15")).text
+    assert "This gains nothing" not in page
+    assert 'action="/calendar/load/spreads"' in page
+
+
 @pytest.mark.parametrize(("way", "reach"), [("H", 60), ("5", 5), ("30", 30)])
 def test_it_shows_the_minutes_before_and_after_and_changes_nothing(
     app: Dashboard, operator: Browser, acme: Tenant, way: str, reach: int
