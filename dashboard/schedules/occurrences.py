@@ -197,9 +197,12 @@ WHERE occurrence.id = grown.id
 """)
 _WANTED = "unnest(CAST(:schedules AS uuid[]), CAST(:instants AS text[])) AS wanted(schedule_id, instant)"
 # Instants in ISO 8601 sort like the time, so that the unique index finds those of a range, and the last one, at once.
+# OFFSET keeps the lookups apart: a join that was planned while the table was small would read the whole of it.
 _DECIDED = sa.text(f"""
-SELECT schedule_id, nominal FROM occurrence JOIN {_WANTED} USING (schedule_id)
-WHERE occurrence > wanted.instant AND occurrence <= :last
+SELECT schedule_id, nominal FROM {_WANTED} CROSS JOIN LATERAL (
+    SELECT nominal FROM occurrence AS fire
+    WHERE fire.schedule_id = wanted.schedule_id AND fire.occurrence > wanted.instant AND fire.occurrence <= :last
+    OFFSET 0) AS made
 """)
 _LAST = sa.text(f"""
 SELECT last.* FROM {_WANTED} CROSS JOIN LATERAL (
