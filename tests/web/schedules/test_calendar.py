@@ -53,7 +53,7 @@ def test_a_schedule_that_fires_often_is_one_line_a_day(app: Dashboard, operator:
 
 def times_shown(page: str, name: str) -> list[str]:
     """Return how many fires each line of a schedule stands for, as the calendar tells it."""
-    return re.findall(rf'<span class="entry-name">{name}</span> <span class="sub">([^<]+)</span>', page)
+    return re.findall(rf'<span class="entry-name">{name}</span> <span class="sub entry-times">([^<]+)</span>', page)
 
 
 @pytest.mark.parametrize(("view", "days"), [("week", 7), ("month", 35)])
