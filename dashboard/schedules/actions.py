@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields, replace
-from datetime import date, datetime, timedelta
+from datetime import date, datetime
 from typing import Any, NoReturn
 from uuid import UUID, uuid4
 
@@ -31,8 +31,6 @@ from dashboard.schedules.planner import resume as end_pause
 from dashboard.schedules.recurrence import Recurrence, RecurrenceError
 from dashboard.schedules.revisions import Change, changes, snapshot
 from dashboard.schedules.timing import recurrence_of, rewind, settle
-
-LEAST_INTERVAL = timedelta(seconds=60)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -398,8 +396,6 @@ def _held_days_off(draft: ScheduleDraft, errors: dict[str, str]) -> list[str]:
 
 def _check_timing(schedule: Schedule, draft: ScheduleDraft, now: datetime, errors: dict[str, str]) -> None:
     zone: str = require_binding().settings["TIMEZONE"]
-    if draft.kind == "interval" and draft.every_seconds and draft.every_seconds < LEAST_INTERVAL.total_seconds():
-        errors["every"] = "Give a period of at least one minute."
     try:
         rewind(schedule, zone, now)
     except RecurrenceError as error:

@@ -13,6 +13,9 @@ from dashboard.runs.models import TenantLoad
 from dashboard.schedules.models import Schedule
 from dashboard.schedules.recurrence import Recurrence
 
+LEAST_PERIOD = timedelta(minutes=1)
+"""Between two fires of an interval where the platform said nothing else; cron knows no less."""
+
 FIRES_COMPARED = 100
 """How many fires ahead are looked at for two that are too close."""
 
@@ -34,10 +37,15 @@ def too_many() -> str:
 
 def too_often(recurrence: Recurrence, now: datetime) -> str:
     """Return why the platform does not let the bound tenant's schedule fire so often; empty if it does."""
-    least = db.session.scalar(sa.select(TenantLoad.least_period_seconds))
-    if least is None or not _is_closer(recurrence, now, timedelta(seconds=least)):
+    seconds = db.session.scalar(sa.select(TenantLoad.least_period_seconds))
+    if seconds is None:
+        is_closer = isinstance(recurrence.every, timedelta) and recurrence.every < LEAST_PERIOD
+        return "Give a period of at least one minute." if is_closer else ""
+    least = timedelta(seconds=seconds)
+    if not _is_closer(recurrence, now, least):
         return ""
-    return f"The platform allows a fire every {duration(timedelta(seconds=least))} at most. Let it fire less often."
+    words = duration(least) if least >= LEAST_PERIOD else plural(seconds, "second")
+    return f"The platform allows a fire every {words} at most. Let it fire less often."
 
 
 def _is_closer(recurrence: Recurrence, now: datetime, least: timedelta) -> bool:

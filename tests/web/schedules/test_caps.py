@@ -35,6 +35,17 @@ def test_a_tenant_without_limits_plans_what_it_likes(app: Dashboard, acme: Tenan
     assert problem(app, acme, kind="interval", crons=[], every_seconds=60) == {}
 
 
+def test_a_minute_lies_between_two_fires_unless_the_platform_says_less(app: Dashboard, acme: Tenant) -> None:
+    often = {"kind": "interval", "crons": [], "every_seconds": 15}
+    assert problem(app, acme, **often) == {"every": "Give a period of at least one minute."}
+    set_load(app, acme, least_period_seconds=20)
+    assert problem(app, acme, **often) == {
+        "every": "The platform allows a fire every 20 seconds at most. Let it fire less often."
+    }
+    set_load(app, acme, least_period_seconds=15)
+    assert problem(app, acme, **often) == {}
+
+
 def test_a_tenant_has_no_more_schedules_than_it_may(app: Dashboard, acme: Tenant, globex: Tenant) -> None:
     set_load(app, acme, max_schedules=1)
     make_schedule(app, globex)
