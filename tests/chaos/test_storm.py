@@ -34,7 +34,7 @@ def frozen(site: Site, *plugins: str, patience: float = PATIENCE_SECONDS) -> Rep
 
 
 def held_beyond_leases(storm: Storm, runs: list[UUID]) -> bool:
-    """Hold all workers until nothing is theirs any more; False if nothing was: all had ended, and none had begun yet."""
+    """Hold all workers until nothing is theirs any more; False if nothing was: all had ended, none had begun yet."""
     with held(storm.fleet.workers):
         begun = storm.holding(runs)
         wait_until(lambda: not begun & storm.holding(runs), explain=storm.said)
