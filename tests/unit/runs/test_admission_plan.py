@@ -84,23 +84,8 @@ def test_choosing_among_a_million_ready_runs_touches_a_few_rows_through_indexes(
     assert touched(found, "tenant") < 100
 
 
-def test_admitting_touches_the_chosen_rows_and_their_tenants(crowded: Dashboard) -> None:
-    with crowded.app_context(), system_scope("test") as session:
-        connection = driver_of(session)
-        dispatcher.take_turn(connection, LEASE)
-        now = database_now(session)
-        chosen = pick(dispatcher.backlogs(connection, WINDOW, now), WINDOW, now)
-        values = {"ids": [each.run.id for each in chosen], "tags": [each.tag for each in chosen], "lease": LEASE}
-        found = scans(connection, dispatcher.ADMIT, values)
-        session.rollback()
-    assert len(chosen) == WINDOW.bulk
-    assert touched(found, "run") < 50
-    assert touched(found, "tenant_load") < 50
-
-
-def test_admitting_looks_for_the_chosen_alone_where_statistics_know_of_no_backlog(app: Dashboard) -> None:
-    tenant = make_tenant(app, "acme", "https://acme.test")
-    enqueue_runs(app, tenant, 2000)
+def admission(app: Dashboard) -> tuple[int, list[Mapping[str, Any]]]:
+    """Return how many runs are chosen, and how the statement that admits them came to its rows."""
     with app.app_context(), system_scope("test") as session:
         connection = driver_of(session)
         dispatcher.take_turn(connection, LEASE)
@@ -109,7 +94,20 @@ def test_admitting_looks_for_the_chosen_alone_where_statistics_know_of_no_backlo
         values = {"ids": [each.run.id for each in chosen], "tags": [each.tag for each in chosen], "lease": LEASE}
         found = scans(connection, dispatcher.ADMIT, values)
         session.rollback()
-    assert len(chosen) == WINDOW.share
+    return len(chosen), found
+
+
+def test_admitting_touches_the_chosen_rows_and_their_tenants(crowded: Dashboard) -> None:
+    chosen, found = admission(crowded)
+    assert chosen == WINDOW.bulk
+    assert touched(found, "run") < 50
+    assert touched(found, "tenant_load") < 50
+
+
+def test_admitting_looks_for_the_chosen_alone_where_statistics_know_of_no_backlog(app: Dashboard) -> None:
+    enqueue_runs(app, make_tenant(app, "acme", "https://acme.test"), 2000)
+    chosen, found = admission(app)
+    assert chosen == WINDOW.share
     assert touched(found, "run") < 50
 
 
