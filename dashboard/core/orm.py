@@ -95,31 +95,24 @@ def tenant_session() -> Iterator[Session]:
 def tenant_statement(statement: LiteralString, values: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Run one statement for the bound tenant, in a transaction of its own and in one trip; return its rows.
 
-    For what every run does several times (claim, renewal, finish): a session makes five trips for the same. What a
-    pipeline sends at once is one transaction to PostgreSQL, which ends with it: no BEGIN, no COMMIT. Parameters are
-    psycopg's, like `%(id)s`, and so are the errors.
+    For what runs do often (renewal, progress, log lines): a session makes five trips for the same. What a pipeline
+    sends at once is one transaction to PostgreSQL, which ends with it: no BEGIN, no COMMIT. Parameters are psycopg's,
+    like `%(id)s`, and so are the errors.
     """
     who = _who()
-    connection = db.engine.raw_connection()
-    try:
-        driver: psycopg.Connection = connection.driver_connection  # type: ignore[assignment]
-        driver.autocommit = True
+    with _autocommitting() as driver:
         cursor = driver.cursor(row_factory=dict_row)
         with driver.pipeline():
             driver.execute(_SET_TENANT_IN_PSYCOPG, who)
             cursor.execute(statement, values)
-        driver.autocommit = False
-        return cursor.fetchall() if cursor.description else []
-    except BaseException:  # nobody knows what this connection is in the middle of
-        connection.invalidate()
-        raise
-    finally:
-        connection.close()
+    return cursor.fetchall() if cursor.description else []
 
 
 def driver_of(session: Session) -> psycopg.Connection[Any]:
-    """Return psycopg's connection of the session, in the session's transaction: for the dispatcher, whose answers are
-    waited for by every worker, and which needs no models. Parameters are psycopg's, and so are the errors.
+    """Return psycopg's connection under the session, in the session's transaction.
+
+    For the dispatcher, which needs no models and for which every worker waits. Parameters are psycopg's, and so are the
+    errors.
     """
     return cast("psycopg.Connection[Any]", session.connection().connection.driver_connection)
 
@@ -132,18 +125,25 @@ def tenant_call(call: LiteralString, arguments: Sequence[Any]) -> tuple[Any, ...
     psycopg's.
     """
     who = _who()
+    with _autocommitting() as driver:
+        (row,) = driver.execute(call, (who["tenant"], who["user"], *arguments)).fetchall()
+    return cast("tuple[Any, ...]", row)
+
+
+@contextmanager
+def _autocommitting() -> Iterator[psycopg.Connection[Any]]:
+    """Yield psycopg's connection under one of the tenants' pool; each trip is a transaction of its own."""
     connection = db.engine.raw_connection()
     try:
         driver = cast("psycopg.Connection[Any]", connection.driver_connection)
         driver.autocommit = True
-        (row,) = driver.execute(call, (who["tenant"], who["user"], *arguments)).fetchall()
+        yield driver
         driver.autocommit = False
     except BaseException:  # nobody knows what this connection is in the middle of
         connection.invalidate()
         raise
     finally:
         connection.close()
-    return cast("tuple[Any, ...]", row)
 
 
 @contextmanager
