@@ -150,23 +150,25 @@ FROM unnest(CAST(:ids AS uuid[]), CAST(:addresses AS text[]), CAST(:message_ids 
 ON CONFLICT (run_id, address) DO NOTHING
 """)
 
+_IN_DOUBT = "The worker ended while the mail left: it may have arrived."
+
 _RECOVER = sa.text("""
 UPDATE delivery
 SET state = CASE state WHEN 'claimed' THEN 'pending' ELSE 'uncertain' END, lease_until = NULL,
-    error = CASE state WHEN 'claimed' THEN '' ELSE 'The worker ended while the mail left: it may have arrived.' END
+    error = CASE state WHEN 'claimed' THEN '' ELSE :doubt END
 WHERE run_id = :run_id AND state IN ('claimed', 'handing')
   AND EXISTS (SELECT FROM run WHERE run.id = :run_id AND run.fence = :fence AND run.state = 'running')
 RETURNING state
-""")
+""").bindparams(doubt=_IN_DOUBT)
 
 _DOUBT = sa.text("""
 UPDATE delivery
-SET state = 'uncertain', lease_until = NULL, error = 'The worker ended while the mail left: it may have arrived.'
+SET state = 'uncertain', lease_until = NULL, error = :doubt
 FROM run
 WHERE delivery.state = 'handing' AND delivery.lease_until < now()
   AND run.id = delivery.run_id AND run.state NOT IN ('admitted', 'running')
 RETURNING delivery.tenant_id
-""")
+""").bindparams(doubt=_IN_DOUBT)
 
 _CLAIM = sa.text("""
 UPDATE delivery

@@ -47,8 +47,9 @@ class Exceptions:
 def rests_until(schedule: Schedule) -> datetime:
     """Return the moment after which the schedule fires by itself: now, or when its pause ends."""
     now = utc_now()
-    is_asleep = schedule.paused_at is not None and schedule.paused_until is not None
-    return max(now, schedule.paused_until) if is_asleep and schedule.paused_until else now
+    if schedule.paused_at is None or schedule.paused_until is None:
+        return now
+    return max(now, schedule.paused_until)
 
 
 def starts_at(schedule: Schedule, start: datetime) -> datetime:
