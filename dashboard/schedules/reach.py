@@ -96,7 +96,7 @@ def _next_fire(schedule: Schedule, exceptions: Exceptions) -> datetime | None:
         return None
     while at is not None and exceptions.hold(schedule.id, at):
         window = window_at(exceptions.windows, at)
-        at = rule.after(window.end - _SECOND if window else at)
+        at = rule.after(max(at, window.end - _SECOND) if window else at)
     return at
 
 

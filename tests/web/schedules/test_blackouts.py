@@ -111,6 +111,16 @@ def test_after_it_everything_runs_again_and_nothing_is_made_up(app: Dashboard, a
     assert [(row.reason, row.count) for row in occurrences(app)] == [("blackout", 2), ("", 1)]
 
 
+def test_the_next_run_lies_after_it_also_when_it_ends_within_the_second_of_a_fire(
+    app: Dashboard, viewer: Browser, acme: Tenant
+) -> None:
+    schedule = minutely(app, acme)
+    first = schedule.next_at
+    assert first is not None
+    black_out(app, acme, first - HOUR, first + HOUR + timedelta(milliseconds=500))
+    assert f'datetime="{first + HOUR + MINUTE:%Y-%m-%dT%H:%M:%SZ}"' in viewer.get("/schedules").text
+
+
 def test_a_blackout_is_for_one_tenant(app: Dashboard, acme: Tenant, globex: Tenant) -> None:
     now = now_of(app)
     minutely(app, acme)
