@@ -109,8 +109,8 @@ def entry_of(
 def record_all(session: Session, entries: Iterable[Entry]) -> set[UUID]:
     """Write the entries, which come in order for each schedule, and return the ids of the runs that are new.
 
-    An instant that was decided on before, by hand or by another planner, stays as it was. The caller holds the rows of
-    the schedules locked.
+    An instant that was decided on before, by hand or by another planner, stays as it was, and is counted in no row of
+    skips. The caller holds the rows of the schedules locked.
     """
     rows = _continue_stored(session, _joined(entries))
     if not rows:
@@ -155,7 +155,7 @@ def _continue_stored(session: Session, entries: list[Entry]) -> list[Entry]:
     if not skips:
         return entries
     grown = []
-    for stored in last_before(session, [(entry.schedule_id, entry.nominal) for entry in skips]):
+    for stored in last_until(session, [(entry.schedule_id, entry.nominal) for entry in skips]):
         entry = firsts[stored.schedule_id]
         if stored.goes_on(entry):
             grown.append((entry, stored.with_more(entry)))
@@ -166,8 +166,8 @@ def _continue_stored(session: Session, entries: list[Entry]) -> list[Entry]:
     return [entry for entry in entries if entry.id not in done]
 
 
-def last_before(session: Session, instants: Sequence[tuple[UUID, datetime]]) -> list[Entry]:
-    """Return for each (schedule, instant) the last stored row that begins before it, if there is one."""
+def last_until(session: Session, instants: Sequence[tuple[UUID, datetime]]) -> list[Entry]:
+    """Return for each (schedule, instant) the last stored row that begins before it or at it, if there is one."""
     if not instants:
         return []
     parameters = {
@@ -204,11 +204,12 @@ SELECT schedule_id, nominal FROM {_WANTED} CROSS JOIN LATERAL (
     WHERE fire.schedule_id = wanted.schedule_id AND fire.occurrence > wanted.instant AND fire.occurrence <= :last
     OFFSET 0) AS made
 """)
+# A fire's own row is found as well, so that an instant that was decided on before goes on no row of skips.
 _LAST = sa.text(f"""
 SELECT last.* FROM {_WANTED} CROSS JOIN LATERAL (
     SELECT * FROM (
         (SELECT {_FIELDS} FROM occurrence AS fire WHERE fire.schedule_id = wanted.schedule_id
-            AND fire.occurrence >= '{FIRST_INSTANT}' AND fire.occurrence < wanted.instant
+            AND fire.occurrence >= '{FIRST_INSTANT}' AND fire.occurrence <= wanted.instant
             ORDER BY fire.occurrence DESC LIMIT 1)
         UNION ALL
         (SELECT {_FIELDS} FROM occurrence AS named WHERE named.schedule_id = wanted.schedule_id

@@ -6,7 +6,7 @@ forward, and an occurrence is a unique row. Whatever a batch needs is asked and 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence, Set
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import cast
@@ -35,7 +35,6 @@ from dashboard.schedules.occurrences import (
     NAMED_SKIP,
     NO_BACKFILL,
     SKIP,
-    Decided,
     Entry,
     decided,
     entry_of,
@@ -88,12 +87,17 @@ class Verdict:
     launched: int = field(default=0, init=False)
 
     @property
+    def instants(self) -> int:
+        """How many due instants were decided on."""
+        return sum(decision.count for decision in self.decisions)
+
+    @property
     def runs_left(self) -> int | None:
         left = self.schedule.runs_left
         return None if left is None else left - self.launched
 
 
-Judge = Callable[[DueSchedule, TenantNow, datetime, set[datetime]], Verdict]
+Judge = Callable[[DueSchedule, TenantNow, datetime, Set[datetime]], Verdict]
 """Judges a schedule at a moment; the instants are those of its fires that were decided on before."""
 
 
@@ -107,7 +111,7 @@ def plan(session: Session, now: datetime) -> PlanResult:
     failing = pause_failing(session, claimed.schedules)
     going = [schedule for schedule in claimed.schedules if schedule.id not in failing]
     tenants = tenants_now(session, (schedule.tenant_id for schedule in going))
-    verdicts = _judge_all(going, tenants, now, decided(session, going, now))
+    verdicts = _judge_anew(session, _judged, _judge_all(going, tenants, now), tenants, now)
     runs, skips = _carry_out(session, verdicts, now)
     log.info("planned", schedules=len(verdicts), runs=runs, skips=skips)
     return PlanResult(schedules=len(verdicts), runs=runs, skips=skips, full=claimed.more or len(verdicts) < len(going))
@@ -138,22 +142,40 @@ def hold(schedule: DueSchedule, problem: str) -> Verdict:
     return Verdict(schedule=schedule, cursor=schedule.cursor, next_at=schedule.next_at, problem=problem)
 
 
-def _judge_all(
-    schedules: Sequence[DueSchedule], tenants: dict[UUID, TenantNow], now: datetime, known: Decided
-) -> list[Verdict]:
+def _judge_all(schedules: Sequence[DueSchedule], tenants: dict[UUID, TenantNow], now: datetime) -> list[Verdict]:
     """Judge as many schedules as one transaction bears; the others stay due."""
     verdicts: list[Verdict] = []
     instants = 0
     for schedule in schedules:
-        verdict = _judge(_judged, schedule, tenants[schedule.tenant_id], now, known[schedule.id])
+        verdict = _judge(_judged, schedule, tenants[schedule.tenant_id], now)
         verdicts.append(verdict)
-        instants += sum(decision.count for decision in verdict.decisions)
+        instants += verdict.instants
         if instants > MOST_IN_BATCH:
             break
     return verdicts
 
 
-def _judge(how: Judge, schedule: DueSchedule, tenant: TenantNow, now: datetime, known: set[datetime]) -> Verdict:
+def _judge_anew(
+    session: Session, how: Judge, verdicts: Sequence[Verdict], tenants: dict[UUID, TenantNow], now: datetime
+) -> list[Verdict]:
+    """Judge those again of whose due instants somebody decided on some by hand, without these.
+
+    Only schedules with several due instants are asked about: what was decided on stands in the way of the others, and
+    in no group. One that is due alone finds its row made when it is written (`occurrences.record_all`).
+    """
+    several = [verdict.schedule for verdict in verdicts if verdict.instants > 1]
+    known = decided(session, several, now)
+    return [
+        _judge(how, verdict.schedule, tenants[verdict.schedule.tenant_id], now, known[verdict.schedule.id])
+        if known.get(verdict.schedule.id)
+        else verdict
+        for verdict in verdicts
+    ]
+
+
+def _judge(
+    how: Judge, schedule: DueSchedule, tenant: TenantNow, now: datetime, known: Set[datetime] = frozenset()
+) -> Verdict:
     """Judge one schedule; whatever is wrong with it, it alone is held."""
     try:
         return how(schedule, tenant, now, known)
@@ -164,7 +186,7 @@ def _judge(how: Judge, schedule: DueSchedule, tenant: TenantNow, now: datetime, 
         return hold(schedule, POISONED)
 
 
-def _judged(schedule: DueSchedule, tenant: TenantNow, now: datetime, known: set[datetime]) -> Verdict:
+def _judged(schedule: DueSchedule, tenant: TenantNow, now: datetime, known: Set[datetime]) -> Verdict:
     recurrence = recurrence_of(schedule, tenant.zone)
     before = schedule.cursor or cast(datetime, schedule.next_at) - timedelta(seconds=1)
     due, next_at = due_until(recurrence, before, now)
@@ -378,15 +400,12 @@ def _end_pauses(session: Session, schedules: Sequence[DueSchedule], now: datetim
     if not schedules:
         return
     tenants = tenants_now(session, (schedule.tenant_id for schedule in schedules))
-    known = decided(session, schedules, now)
-    verdicts = [
-        _judge(_awakened, schedule, tenants[schedule.tenant_id], now, known[schedule.id]) for schedule in schedules
-    ]
-    _carry_out(session, verdicts, now)
+    verdicts = [_judge(_awakened, schedule, tenants[schedule.tenant_id], now) for schedule in schedules]
+    _carry_out(session, _judge_anew(session, _awakened, verdicts, tenants, now), now)
     session.execute(_UNPAUSE, {"ids": [schedule.id for schedule in schedules]})
 
 
-def _awakened(schedule: DueSchedule, tenant: TenantNow, now: datetime, known: set[datetime]) -> Verdict:
+def _awakened(schedule: DueSchedule, tenant: TenantNow, now: datetime, known: Set[datetime]) -> Verdict:
     recurrence = recurrence_of(schedule, tenant.zone)
     due, _ = due_until(recurrence, schedule.cursor or schedule.created_at, now)
     missed = [at for at in due if at not in known]

@@ -20,7 +20,7 @@ from dashboard.schedules.catchup import one_skip
 from dashboard.schedules.civil import timeline
 from dashboard.schedules.claiming import DueSchedule, TenantNow, claim_of_tenant, claim_outdated, tenants_now
 from dashboard.schedules.holidays import holidays_version
-from dashboard.schedules.occurrences import Entry, decided, entry_of, last_before, local_text, record_all
+from dashboard.schedules.occurrences import Entry, decided, entry_of, last_until, local_text, record_all
 from dashboard.schedules.recurrence import RecurrenceError
 from dashboard.schedules.timing import next_after, rules_version, unplanned
 from dashboard.tenants.actions import Move
@@ -170,7 +170,7 @@ def _without_repeats(
 ) -> tuple[list[_Reached], list[Entry]]:
     """Pass over next fires at a local time at which the schedule has just run under the older rules."""
     ahead = {each.schedule.id: each.next_at for each in found if each.next_at is not None and _moved(each)}
-    ran = {last.schedule_id: last.nominal_local for last in last_before(session, list(ahead.items())) if last.runs}
+    ran = {last.schedule_id: last.nominal_local for last in last_until(session, list(ahead.items())) if last.runs}
     done, entries = [], []
     for each in found:
         schedule, zone = each.schedule, each.schedule.timezone or tenants[each.schedule.tenant_id].zone

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
+from uuid import UUID
 
 import pytest
 import sqlalchemy as sa
@@ -20,6 +21,7 @@ from dashboard.core.tenancy import Actor, Binding, Tenant, bound
 from dashboard.jobs.context import RunContext
 from dashboard.jobs.registry import JobType, register
 from dashboard.runs.load import reconcile
+from dashboard.runs.models import Run
 from dashboard.schedules import actions, planner, single_fires
 from dashboard.schedules.claiming import FAIR, GLANCE
 from dashboard.schedules.models import Blackout, Schedule
@@ -280,14 +282,110 @@ def test_skips_in_a_row_leave_out_the_fire_that_somebody_decided_on(
     assert sum(each.count for each in found) == (late + timedelta(minutes=5)) // timedelta(minutes=1)
 
 
-def test_a_row_of_skips_that_goes_on_leaves_out_the_fire_that_somebody_decided_on(app: Dashboard, acme: Tenant) -> None:
+def keep_busy(app: Dashboard) -> None:
+    """Let something of each schedule run, so that its overlap policy keeps the next from it."""
+    with app.app_context(), system_scope("test") as session:
+        for schedule in session.scalars(sa.select(Schedule)):
+            row = {"name": "Long", "job_type": "test.echo", "concurrency_key": f"schedule:{schedule.id}"}
+            session.add(Run(tenant_id=schedule.tenant_id, schedule_id=schedule.id, state="running", **row))
+
+
+@pytest.mark.parametrize(
+    ("happens", "values", "late", "reason"),
+    [
+        (suspend, {}, timedelta(), "paused"),
+        (black_out, {}, timedelta(), "blackout"),
+        (keep_busy, {}, timedelta(), "overlap"),
+        (None, {"catchup": "none"}, timedelta(minutes=2), "missed_window"),
+        (None, {"runs_left": 0}, timedelta(), "limit"),
+    ],
+    ids=["suspended", "blackout", "overlap", "too late", "no run left"],
+)
+def test_a_row_of_skips_that_goes_on_leaves_out_the_fire_that_somebody_decided_on(
+    app: Dashboard,
+    acme: Tenant,
+    happens: Callable[[Dashboard], None] | None,
+    values: dict[str, Any],
+    late: timedelta,
+    reason: str,
+) -> None:
+    """Each is planned when it alone is due."""
+    schedule = make_schedule(app, acme, every_seconds=300, **values)
+    assert schedule.next_at is not None
+    skip_by_hand(app, acme, schedule, schedule.next_at + timedelta(minutes=5))
+    if happens:
+        happens(app)
+    for number in range(3):
+        with app.app_context(), system_scope("test") as session:
+            at = schedule.next_at + number * timedelta(minutes=5)
+            session.get_one(Schedule, schedule.id).next_at = at
+        planned(app, at=at + late)
+    assert [(each.reason, each.count) for each in occurrences(app)] == [(reason, 1), ("by_hand", 1), (reason, 1)]
+
+
+def test_a_pause_that_ends_leaves_out_the_one_fire_that_somebody_decided_on(app: Dashboard, acme: Tenant) -> None:
     schedule = make_schedule(app, acme)
     assert schedule.next_at is not None
     skip_by_hand(app, acme, schedule, schedule.next_at + timedelta(minutes=1))
-    suspend(app)
     for minute in range(3):
-        planned(app, at=schedule.next_at + timedelta(minutes=minute))
+        with app.app_context(), system_scope("test") as session:
+            row, at = session.get_one(Schedule, schedule.id), schedule.next_at + timedelta(minutes=minute, seconds=10)
+            row.paused_at, row.paused_until = at - timedelta(seconds=20), at
+        planned(app, at=at)
     assert [(each.reason, each.count) for each in occurrences(app)] == [("paused", 1), ("by_hand", 1), ("paused", 1)]
+
+
+@pytest.mark.parametrize("act", ["skipped", "moved", "restored"])
+def test_a_fire_that_somebody_decided_on_is_not_planned_when_it_alone_is_due(
+    app: Dashboard, acme: Tenant, act: str
+) -> None:
+    schedule = make_schedule(app, acme, overlap="allow", runs_left=3)
+    assert schedule.next_at is not None
+    with app.app_context(), bound(Binding.of(acme, actor=Actor(kind="system"))):
+        chosen = db.session.get_one(Schedule, schedule.id)
+        if act == "moved":
+            single_fires.move(chosen, schedule.next_at, schedule.next_at + timedelta(seconds=30))
+        else:
+            single_fires.skip(chosen, schedule.next_at)
+        if act == "restored":
+            single_fires.restore(chosen, schedule.next_at)
+    (before,) = occurrences(app)
+    by_hand = [run.id for run in runs(app)]
+    assert planned(app, at=schedule.next_at).runs == 0
+    (after,) = occurrences(app)
+    assert (after.decision, after.reason, after.note) == (before.decision, before.reason, before.note)
+    assert [run.id for run in runs(app)] == by_hand
+    assert stored(app, schedule).runs_left == 3 - len(by_hand)
+    assert stored(app, schedule).next_at == schedule.next_at + timedelta(minutes=1)
+
+
+def test_what_was_decided_by_hand_is_asked_only_of_schedules_with_several_due_fires(
+    app: Dashboard, acme: Tenant
+) -> None:
+    make_many(app, acme, 20, overlap="allow")
+    assert asked_about_occurrences(app) == []
+    late = make_schedule(app, acme, due_for=timedelta(seconds=90), overlap="allow", catchup="all")
+    make_schedule(app, acme, due_for=timedelta(seconds=20), overlap="allow")
+    assert asked_about_occurrences(app) == [[late.id]]
+    assert len(runs(app)) == 23
+
+
+def asked_about_occurrences(app: Dashboard) -> list[list[UUID]]:
+    """Plan a batch; return of which schedules it read what was decided before, question by question."""
+    asked: list[list[UUID]] = []
+
+    def note(*event: Any) -> None:
+        if event[2].lstrip().startswith("SELECT") and "FROM occurrence" in event[2]:
+            asked.append(event[3]["schedules"])
+
+    with app.app_context(), system_scope("test") as session:
+        engine = session.get_bind()
+    sa.event.listen(engine, "before_cursor_execute", note)
+    try:
+        planned(app)
+    finally:
+        sa.event.remove(engine, "before_cursor_execute", note)
+    return asked
 
 
 def test_the_latest_that_nobody_decided_on_runs_after_a_standstill(app: Dashboard, acme: Tenant) -> None:
