@@ -14,6 +14,7 @@ from flask_login import current_user
 from dashboard.accounts.access import Action, can
 from dashboard.core.links import platform_url
 from dashboard.core.tenancy import Tenant, current_binding
+from dashboard.core.zones import home_zone
 from dashboard.problems.station import Alert, urgent_alerts
 
 PLATFORM_NAME = "Stationmaster"
@@ -82,6 +83,10 @@ class Shell:
     @property
     def zone(self) -> str:
         return str(current_app.config["TIMEZONE"])
+
+    @property
+    def home_zone(self) -> str:
+        return str(home_zone())
 
     @property
     def environment(self) -> str | None:

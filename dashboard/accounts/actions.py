@@ -13,7 +13,7 @@ from dashboard.accounts.access import Role
 from dashboard.accounts.models import Credential, Membership, User, WebSession
 from dashboard.accounts.passwords import check_new, hash_password
 from dashboard.audit.actions import record
-from dashboard.core.clock import database_now
+from dashboard.core.clock import database_now, zone_names
 from dashboard.core.errors import InvalidInput, Refused
 from dashboard.tenants.models import TenantRecord
 
@@ -110,6 +110,22 @@ def set_password(session: Session, user: User, password: str) -> None:
         credential.password_hash = password_hash
     session.execute(sa.delete(WebSession).where(WebSession.user_id == user.id))
     record(session, "user.password", subject=("user", user.id, user.email), of_platform=True)
+
+
+def set_timezone(session: Session, user_id: UUID, zone: str) -> None:
+    """Keep the zone that a person wants times in; empty for each tenant's. Needs a system session.
+
+    Raises InvalidInput for a zone that is none.
+    """
+    if zone and zone not in zone_names():
+        raise InvalidInput({"timezone": "Choose a time zone from the list, like Europe/London."})
+    user = session.get_one(User, user_id)
+    before = user.timezone or ""
+    if zone == before:
+        return
+    user.timezone = zone or None
+    details = {"before": before, "after": zone}
+    record(session, "user.timezone", subject=("user", user_id, user.email), of_platform=True, details=details)
 
 
 def add_member(session: Session, email: str, slug: str, role: str) -> Membership:

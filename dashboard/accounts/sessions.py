@@ -43,11 +43,15 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SignedInUser:
-    """The person behind a session, as Flask-Login wants them; a snapshot of their row."""
+    """The person behind a session, as Flask-Login wants them; a snapshot of their row.
+
+    `timezone` is the zone they want times in; empty for each tenant's.
+    """
 
     id: UUID
     email: str
     name: str
+    timezone: str = ""
     is_platform_owner: bool = False
     is_authenticated: bool = True
     is_active: bool = True
@@ -55,7 +59,13 @@ class SignedInUser:
 
     @classmethod
     def of(cls, user: User) -> SignedInUser:
-        return cls(id=user.id, email=user.email, name=user.name, is_platform_owner=user.is_platform_owner)
+        return cls(
+            id=user.id,
+            email=user.email,
+            name=user.name,
+            timezone=user.timezone or "",
+            is_platform_owner=user.is_platform_owner,
+        )
 
     def get_id(self) -> str:
         return str(self.id)

@@ -28,6 +28,7 @@ from dashboard.core.errors import InvalidInput
 from dashboard.core.htmx import is_htmx
 from dashboard.core.orm import system_scope, tenant_session
 from dashboard.core.tenancy import Actor, act_as, current_binding
+from dashboard.core.zones import register_own_zone
 from dashboard.extensions import login_manager
 
 WRONG = "The email address or the password is wrong."
@@ -53,6 +54,7 @@ class Nobody:
 
     name: str = ""
     email: str = ""
+    timezone: str = ""
     id: None = None
     is_platform_owner: bool = False
     is_authenticated: bool = False
@@ -203,6 +205,7 @@ def init_app(app: Flask) -> None:
     login_manager.unauthorized_handler(_ask_to_sign_in)
     login_manager.init_app(app)
     app.before_request(_act_as_person)
+    register_own_zone(app, _own_zone)
 
 
 def _load_user(_: Request) -> SignedInUser | Nobody | None:
@@ -220,6 +223,11 @@ def _act_as_person() -> None:
     name_actor(actor, current_user.name)
     if current_binding() is not None:
         act_as(actor)
+
+
+def _own_zone() -> str:
+    zone: str = current_user.timezone
+    return zone
 
 
 def _ask_to_sign_in() -> BaseResponse:

@@ -10,15 +10,20 @@ from flask.typing import ResponseReturnValue
 from flask_login import current_user
 from sqlalchemy.orm import Session
 
-from dashboard.accounts import board, invitations, sessions, signing_in
+from dashboard.accounts import actions, board, invitations, sessions, signing_in
 from dashboard.accounts.access import public, signed_in
 from dashboard.accounts.sessions import SignedInUser
+from dashboard.core.clock import zone_names
 from dashboard.core.errors import InvalidInput, Refused
 from dashboard.core.htmx import see_other
 from dashboard.core.orm import system_scope
 from dashboard.core.security import safe_next
 from dashboard.core.tenancy import current_binding
+from dashboard.core.zones import browser_choice
 from dashboard.extensions import limiter
+
+NO_ZONE = ("", "Each organisation’s own")
+"""What a person chooses who wants no zone of their own."""
 
 bp = Blueprint("sessions", __name__)
 chooser = Blueprint("chooser", __name__)
@@ -60,8 +65,8 @@ def destroy() -> ResponseReturnValue:
 @bp.get("/sessions")
 @signed_in
 def index() -> ResponseReturnValue:
-    """Where the person is signed in, and their password."""
-    return _sessions_page({})
+    """Where the person is signed in, their password, and their time zone."""
+    return _account_page({}, timezone=current_user.timezone)
 
 
 @bp.post("/sessions/<uuid:session_id>/removals")
@@ -94,8 +99,22 @@ def change_password() -> ResponseReturnValue:
     try:
         signing_in.change_password(request.form.get("current", ""), request.form.get("password", ""))
     except InvalidInput as error:
-        return _sessions_page(error.errors), 422
+        return _account_page(error.errors, timezone=current_user.timezone), 422
     flash("Your password is changed, and you are signed out everywhere else.", "ok")
+    return see_other(url_for("sessions.index"))
+
+
+@bp.post("/time-zone")
+@signed_in
+def change_timezone() -> ResponseReturnValue:
+    """Keep the zone that the person wants times in, wherever they sign in."""
+    zone = request.form.get("timezone", "")
+    try:
+        with system_scope("own time zone") as session:
+            actions.set_timezone(session, current_user.id, zone)
+    except InvalidInput as error:
+        return _account_page(error.errors, timezone=zone), 422
+    flash(_saved_words(), "ok")
     return see_other(url_for("sessions.index"))
 
 
@@ -158,10 +177,17 @@ def _answer(
     return see_other(url_for("chooser.index"))
 
 
-def _sessions_page(errors: dict[str, str]) -> str:
+def _account_page(errors: dict[str, str], *, timezone: str) -> str:
     known = sessions.current_sign_in()
     found = board.sessions_of(current_user.id, known.id if known else None)
-    return render_template("sessions/index.html", sessions=found, errors=errors)
+    return render_template(
+        "sessions/index.html", sessions=found, errors=errors, timezone=timezone, zones=[NO_ZONE, *zone_names()]
+    )
+
+
+def _saved_words() -> str:
+    here = browser_choice()
+    return f"Saved. In this browser times stay in {here}, as chosen in the menu under your name." if here else "Saved."
 
 
 def _next() -> str | None:

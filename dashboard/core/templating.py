@@ -6,22 +6,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cache
-from zoneinfo import ZoneInfo
 
-from flask import Flask, current_app, has_request_context, request
+from flask import Flask
 from jinja2 import StrictUndefined
 from markupsafe import Markup
 
 from dashboard.core import formats
-from dashboard.core.clock import utc_now, zone_names
+from dashboard.core.clock import utc_now
 from dashboard.core.links import STATIC
 from dashboard.core.vocabulary import state_word
-
-ZONE_COOKIE = "zone"
-"""The viewer's choice of zone, written by app.js; empty or absent means the tenant's."""
-
-BROWSER_ZONE_COOKIE = "browser-zone"
-"""The zone that the viewer's machine is set to, written by theme.js; absent without JavaScript."""
+from dashboard.core.zones import display_zone, tenant_zone
 
 HTMX_CONFIG = {
     "extensions": "ptag",
@@ -72,7 +66,7 @@ def register(app: Flask) -> None:
 
 
 def local_time(moment: datetime | None, *, seconds: bool = False) -> Markup:
-    """Show date, time and zone: 25 Nov, 09:14 GMT. In the viewer's zone if chosen, else the tenant's."""
+    """Show date, time and zone: 25 Nov, 09:14 GMT. In the zone of who reads it (`core.zones`)."""
     if moment is None:
         return _nothing()
     local = moment.astimezone(display_zone())
@@ -105,24 +99,12 @@ def ago(moment: datetime | None) -> Markup:
 
 def wall_time(moment: datetime) -> str:
     """Write a moment as the tenant's forms read it: 2026-11-25T09:14, in the tenant's zone."""
-    return f"{moment.astimezone(ZoneInfo(current_app.config['TIMEZONE'])):%Y-%m-%dT%H:%M}"
+    return f"{moment.astimezone(tenant_zone()):%Y-%m-%dT%H:%M}"
 
 
 def instant(moment: datetime, seconds_later: int = 0) -> str:
     """Write a moment as links and hidden fields name it, with its offset: a wall time may be there twice."""
     return (moment + timedelta(seconds=seconds_later)).astimezone(UTC).isoformat()
-
-
-def display_zone() -> ZoneInfo:
-    """Return the zone that times are shown in: the viewer's choice, else the tenant's, else UTC."""
-    chosen = request.cookies.get(ZONE_COOKIE, "") if has_request_context() else ""
-    return ZoneInfo(chosen if chosen in zone_names() else current_app.config.get("TIMEZONE", "UTC"))
-
-
-def browser_zone() -> ZoneInfo | None:
-    """Return the zone that the viewer's machine is set to, or None if the browser does not say."""
-    named = request.cookies.get(BROWSER_ZONE_COOKIE, "")
-    return ZoneInfo(named) if named in zone_names() else None
 
 
 def bar_shapes(values: Sequence[float], most: float | None = None) -> list[BarShape]:

@@ -16,6 +16,7 @@ from dashboard.core.clock import utc_now
 from dashboard.core.links import page_url
 from dashboard.core.security import is_page
 from dashboard.core.tenancy import Tenant
+from dashboard.core.zones import tenant_zone
 from dashboard.emails import board, delivery, rendering
 from dashboard.emails.addresses import MOST_RECIPIENTS, Recipients, is_plain_line
 from dashboard.emails.composition import Sender, compose, sender_of
@@ -27,7 +28,7 @@ from dashboard.emails.rendering import BodyFormat, Button, Look, Mail
 from dashboard.emails.smtp import MailServer
 from dashboard.emails.states import BOUNCED, DEFERRED, SENT, UNCERTAIN
 from dashboard.jobs.context import RunContext
-from dashboard.jobs.kinds import Labels, Multiline, tenant_zone
+from dashboard.jobs.kinds import Labels, Multiline
 from dashboard.jobs.outcomes import Result, RetryLater
 from dashboard.jobs.registry import JobType
 

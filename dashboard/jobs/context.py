@@ -9,8 +9,10 @@ from datetime import datetime, timedelta
 from tempfile import SpooledTemporaryFile
 from typing import Any, Literal, Protocol
 from uuid import UUID
+from zoneinfo import ZoneInfo
 
 from dashboard.core.tenancy import Actor, Tenant
+from dashboard.core.zones import display_zone
 from dashboard.jobs.outcomes import RunStopped
 
 LogLevel = Literal["debug", "info", "warning", "error"]
@@ -56,6 +58,15 @@ class RunContext:
     fence: int
     attempt: int
     reporter: RunReporter
+
+    @property
+    def zone(self) -> ZoneInfo:
+        """The time zone of who asked: their own where a person started the run and has one, else the tenant's.
+
+        For what that person reads, as `local_time` in a template shows it. What goes to others belongs into the
+        tenant's, which is `config["TIMEZONE"]`.
+        """
+        return display_zone()
 
     def log(self, level: LogLevel, text: str) -> None:
         """Write a line that the run's page shows."""

@@ -8,12 +8,12 @@ from datetime import date, datetime
 from enum import Enum
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
-from zoneinfo import ZoneInfo
 
 from annotated_types import BaseMetadata, Ge, Gt, Le, Len, Lt, MaxLen, MinLen
-from flask import current_app
 from pydantic import AwareDatetime, EmailStr, SecretStr
 from pydantic.fields import FieldInfo
+
+from dashboard.core.zones import tenant_zone
 
 Options = tuple[tuple[str, str], ...]
 LIST_ROWS, TEXT_ROWS = 5, 8
@@ -181,11 +181,6 @@ def _write_moment(stored: Any) -> str:
     except (ValueError, OverflowError):  # at the end of the calendar it is no date in another zone
         return str(stored)
     return f"{local:%Y-%m-%dT%H:%M}"
-
-
-def tenant_zone() -> ZoneInfo:
-    """Return the time zone of the bound tenant, or UTC where none is bound."""
-    return ZoneInfo(current_app.config.get("TIMEZONE", "UTC"))
 
 
 def _write_nothing(_stored: Any) -> str:

@@ -7,7 +7,7 @@ from uuid import UUID
 
 from flask import Flask
 
-from dashboard.core.templating import display_zone
+from dashboard.core.zones import display_zone
 from dashboard.runs.board import capped
 from dashboard.runs.limits import usage
 from dashboard.runs.models import RunLog

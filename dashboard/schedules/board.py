@@ -21,9 +21,9 @@ from dashboard.core.clock import utc_now
 from dashboard.core.ids import earliest_id
 from dashboard.core.orm import db
 from dashboard.core.paging import cursor
-from dashboard.core.templating import browser_zone
 from dashboard.core.tenancy import current_tenant, require_binding
 from dashboard.core.typed import instant
+from dashboard.core.zones import browser_zone
 from dashboard.runs.board import Tab
 from dashboard.runs.models import Run
 from dashboard.schedules.actions import recurrence

@@ -22,9 +22,9 @@ from dashboard.accounts.models import Membership
 from dashboard.core.clock import utc_now
 from dashboard.core.htmx import see_other, uncached
 from dashboard.core.orm import db
-from dashboard.core.templating import display_zone
 from dashboard.core.tenancy import current_binding, current_tenant
 from dashboard.core.typed import instant
+from dashboard.core.zones import display_zone
 from dashboard.schedules.agenda import Agenda, Entry, agenda
 from dashboard.schedules.blackouts import Window
 from dashboard.schedules.board import words_of

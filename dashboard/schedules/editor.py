@@ -21,7 +21,7 @@ from dashboard.core.errors import InvalidInput, Refused
 from dashboard.core.htmx import fragment_or_page, see_other, uncached, wants_fragment
 from dashboard.core.orm import db
 from dashboard.core.paging import cursor
-from dashboard.core.templating import browser_zone
+from dashboard.core.zones import browser_zone
 from dashboard.jobs.actions import start_run
 from dashboard.jobs.params import FormField, dump, form_fields, parse_form
 from dashboard.jobs.registry import JobType, UnknownJobType, all_job_types, job_type

@@ -178,7 +178,7 @@ def test_the_theme_is_kept_for_the_next_page_and_for_flower(open_page: Visitor) 
 def test_times_follow_the_viewers_choice_of_zone(open_page: Visitor) -> None:
     page = open_page(GALLERY, timezone_id="America/Sao_Paulo")
     expect(page.locator(".timeline time").first).to_contain_text("JST")
-    for choice, zone in (("UTC", "UTC"), ("mine", "UTC-03"), ("tenant", "JST")):
+    for choice, zone in (("UTC", "UTC"), ("device", "UTC-03"), ("home", "JST")):
         page.click(".who")
         with page.expect_navigation():  # Until the page has loaded: a click on a half loaded one may be dropped.
             page.click(f"[data-zone-choice={choice}]")

@@ -44,11 +44,18 @@ def make_tenant(app: Flask, slug: str, *roots: str, name: str = "", **values: An
 
 
 def make_user(
-    app: Flask, email: str, *, password_hash: str = "", owner: bool = False, roles: dict[UUID, str] | None = None
+    app: Flask,
+    email: str,
+    *,
+    password_hash: str = "",
+    owner: bool = False,
+    roles: dict[UUID, str] | None = None,
+    timezone: str | None = None,
 ) -> UUID:
     """Return the id of a new person; `roles` maps tenant ids to viewer, operator or admin."""
     with app.app_context(), system_scope("test") as session:
-        user = User(email=email, name=email.partition("@")[0].title(), is_platform_owner=owner)
+        name = email.partition("@")[0].title()
+        user = User(email=email, name=name, is_platform_owner=owner, timezone=timezone)
         session.add(user)
         session.flush()
         if password_hash:

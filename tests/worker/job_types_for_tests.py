@@ -5,18 +5,20 @@ from __future__ import annotations
 import os
 import signal
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Any, Literal, cast
 from zipfile import ZipFile
 
 from celery.exceptions import SoftTimeLimitExceeded
-from flask import url_for
+from flask import render_template_string, url_for
 from pydantic import BaseModel, SecretStr
 
 from dashboard.core.orm import db
+from dashboard.core.tenancy import carry
 from dashboard.jobs.context import RunContext
 from dashboard.jobs.outcomes import PermanentError, Result, RetryLater
 from dashboard.jobs.registry import JobType, register
@@ -25,6 +27,7 @@ from dashboard.runs.models import RunLog
 EFFECT = "effect"
 STARTED = "started"
 NAP = timedelta(seconds=0.05)
+AT_NOON = datetime(2026, 11, 25, 12, 0, tzinfo=UTC)
 
 
 def leave_effect(ctx: RunContext) -> None:
@@ -281,6 +284,20 @@ class TellNominal(JobType):
 
     def run(self, ctx: RunContext, params: Any) -> Result:
         return {"nominal": ctx.nominal and ctx.nominal.isoformat()}
+
+
+@register
+class TellZone(JobType):
+    """Says in which zone it is asked to show times, shows one, and asks once more in a thread."""
+
+    key = "test.tell_zone"
+    label = "Tell in which zone"
+
+    def run(self, ctx: RunContext, params: Any) -> Result:
+        with ThreadPoolExecutor(1) as executor:
+            carried = executor.submit(carry(lambda: str(ctx.zone))).result()
+        shown = render_template_string("{{ at|local_clock(seconds=false)|striptags }}", at=AT_NOON)
+        return {"zone": str(ctx.zone), "shown": shown, "carried": carried}
 
 
 @register

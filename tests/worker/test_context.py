@@ -11,14 +11,19 @@ import sqlalchemy as sa
 from celery import Celery, chain, chord, current_app, group
 from celery.result import AsyncResult
 
+from config.settings import Settings
 from dashboard.app import Dashboard
 from dashboard.core.orm import system_scope
-from dashboard.core.tenancy import Actor, Binding, Tenant, bound
+from dashboard.core.tenancy import Actor, ActorKind, Binding, Tenant, bound
+from dashboard.runs.dispatcher import Pace, admit
 from dashboard.runs.models import Run
 from tests.factories import make_user
+from tests.factories.ledger import enqueue_runs, make_worker
 from tests.processes import RunningProcess, wait_until, worker_process
 from tests.worker import tasks_for_tests as probe
 from tests.worker.expectations import PLUGIN, SECONDS, Notes, got, of_tenant
+from tests.worker.ledger_probes import PLUGIN as JOB_TYPES
+from tests.worker.ledger_probes import job, until
 
 POOLS = ("prefork", "threads", "gevent", "solo")
 
@@ -27,7 +32,7 @@ POOLS = ("prefork", "threads", "gevent", "solo")
 def worker(
     request: pytest.FixtureRequest, migrated_app: Dashboard, environment: dict[str, str]
 ) -> Iterator[RunningProcess]:
-    with worker_process(environment, pool=request.param, plugins=[PLUGIN], concurrency=4) as process:
+    with worker_process(environment, pool=request.param, plugins=[PLUGIN, JOB_TYPES], concurrency=4) as process:
         yield process
         assert "INTERNAL ERROR" not in process.output()
 
@@ -72,6 +77,35 @@ def test_a_person_who_left_is_refused_but_their_schedule_is_not(
         assert of_tenant(got(probe.report.delay()), acme)
     with pytest.raises(Exception, match="no longer a member"):
         got(refused)
+
+
+@pytest.mark.parametrize(
+    ("kind", "own", "told"),
+    [
+        ("user", "Asia/Kolkata", {"zone": "Asia/Kolkata", "shown": "17:30 IST", "carried": "Asia/Kolkata"}),
+        ("user", None, {"zone": "Asia/Tokyo", "shown": "21:00 JST", "carried": "Asia/Tokyo"}),
+        ("schedule", "Asia/Kolkata", {"zone": "Asia/Tokyo", "shown": "21:00 JST", "carried": "Asia/Tokyo"}),
+    ],
+    ids=["a person with a zone", "a person without one", "a schedule of a person with one"],
+)
+def test_a_run_shows_times_in_the_zone_of_who_asked(
+    app: Dashboard,
+    settings: Settings,
+    worker: RunningProcess,
+    celery: Celery,
+    globex: Tenant,
+    kind: ActorKind,
+    own: str | None,
+    told: dict[str, str],
+) -> None:
+    actor = Actor(kind=kind, id=make_user(app, "ada@globex.test", roles={globex.id: "operator"}, timezone=own))
+    (run_id,) = enqueue_runs(app, globex, **job("tell_zone"), actor=actor)
+    make_worker(app, 1)
+    with app.app_context(), system_scope("test") as session:
+        (run,) = admit(session, lease=settings.lease, pace=Pace())
+    with bound(Binding.of(globex, actor=actor)):
+        celery.send_task("runs.execute", [str(run_id), run.fence], queue=run.queue)
+    assert until(app, run_id, "succeeded", worker).result == told
 
 
 @pytest.mark.parametrize(

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from dashboard.app import Dashboard
-from dashboard.core.tenancy import Tenant
+from dashboard.core.tenancy import Actor, Tenant
 from dashboard.runs import actions
-from tests.factories import make_tenant
+from tests.factories import make_tenant, make_user
 from tests.factories.ledger import enqueue_runs
 from tests.factories.mailings import acting, deliveries_of, mail_params, states_of_mails
 from tests.processes import DEADLINE_SECONDS, RunningProcess, beat_process, worker_process
@@ -55,6 +55,17 @@ def test_a_scheduled_mail_leaves_a_real_worker_with_the_tenants_links(
     assert mail.message["Subject"] == "Nightly report"
     assert "Asia/Tokyo runs <https://jobs.acme.test/runs>" in mail.part("plain")
     assert 'href="https://jobs.acme.test/schedules"' in mail.part("html")
+
+
+def test_a_mail_tells_the_time_in_the_organisations_zone_and_not_in_that_of_who_started_it(
+    app: Dashboard, environment: dict[str, str], sending: Tenant, server: MailServerForTests, beat: RunningProcess
+) -> None:
+    actor = Actor(kind="user", id=make_user(app, OLIVIA, roles={sending.id: "operator"}, timezone="Asia/Kolkata"))
+    with worker_process(environment) as worker:
+        (run_id,) = enqueue_runs(app, sending, **MAIL, params=mail_params(PETER, body="{{ zone }}"), actor=actor)
+        until(app, run_id, "succeeded", beat, worker)
+    assert "Asia/Tokyo" in server.mails[0].message.as_string()
+    assert "Asia/Kolkata" not in server.mails[0].message.as_string()
 
 
 def test_a_worker_killed_between_two_recipients_is_followed_by_one_that_mails_only_the_missing(

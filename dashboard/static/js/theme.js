@@ -10,7 +10,7 @@
     else root.dataset.theme = theme;
   }
   function mark() {
-    const chosen = { themeChoice: stored("theme", "auto"), zoneChoice: stored("zone", "tenant") };
+    const chosen = { themeChoice: stored("theme", "auto"), zoneChoice: stored("zone", "home") };
     for (const button of document.querySelectorAll("[data-theme-choice], [data-zone-choice]"))
       for (const [name, value] of Object.entries(button.dataset))
         if (name in chosen) button.setAttribute("aria-pressed", String(value === chosen[name]));
@@ -23,7 +23,7 @@
       apply(theme);
     }
     if (zone) {
-      const name = { tenant: "", UTC: "UTC", mine: Intl.DateTimeFormat().resolvedOptions().timeZone }[zone];
+      const name = { home: "", UTC: "UTC", device: Intl.DateTimeFormat().resolvedOptions().timeZone }[zone];
       document.cookie = `zone=${name}; path=/; SameSite=Lax; max-age=${name ? 31536000 : 0}`; // The server writes the times.
       store("zone", zone);
       location.reload();
