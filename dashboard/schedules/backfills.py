@@ -7,6 +7,7 @@ thousands that wait would keep it from firing. A key that somebody gave the sche
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -30,9 +31,11 @@ from dashboard.runs.load import shown
 from dashboard.runs.models import Run
 from dashboard.runs.states import ACTIVE_STATES, PROBLEM_STATES, SUCCEEDED
 from dashboard.schedules.actions import recurrence
+from dashboard.schedules.blackouts import BLACKOUT
 from dashboard.schedules.launching import given_key, request_for
 from dashboard.schedules.models import Backfill, Occurrence, Schedule
 from dashboard.schedules.occurrences import BACKFILL, LAST_INSTANT
+from dashboard.schedules.single_fires import BY_HAND
 
 MOST = 10_000
 LAST_PRIORITY = -100
@@ -46,10 +49,14 @@ Mode = Literal["missing", "rerun"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """What a backfill would run; `seconds` is how long, by the schedule's last runs, or None without any."""
+    """What a backfill would run; `seconds` is how long, by the schedule's last runs, or None without any.
+
+    Of the other instants `already` have run, and `left_out` were skipped on purpose.
+    """
 
     instants: Sequence[datetime]
     already: int
+    left_out: int
     seconds: float | None
 
     @property
@@ -61,6 +68,8 @@ class Plan:
         """Say why nothing would run; empty if something would."""
         if self.instants:
             return ""
+        if self.left_out:
+            return "What has not run in this range was left out on purpose. Choose “All of it again” to run it too."
         if self.already:
             return "Everything in this range has run. Choose “All of it again” to run it once more."
         return "The schedule does not fire in this range. Choose another one."
@@ -69,7 +78,8 @@ class Plan:
 def estimate(schedule: Schedule, start: datetime, end: datetime, mode: Mode) -> Plan:
     """Return what a backfill of [start, end] would run. Raises InvalidInput for a range that cannot be made up for.
 
-    "missing" leaves out the instants that have run; "rerun" takes them all.
+    "missing" leaves out the instants that have run and those that were skipped on purpose: by hand, or by a blackout.
+    "rerun" takes them all.
     """
     now = database_now(db.session())
     _check_range(start, end, now)
@@ -78,11 +88,13 @@ def estimate(schedule: Schedule, start: datetime, end: datetime, mode: Mode) -> 
     if len(named) > MOST:
         raise InvalidInput({"end": f"These are more than {MOST:,} runs. Choose a shorter range."})
     done = _have_run(schedule, start, end) if mode == "missing" else set()
-    instants = [at for at in named if at not in done]
+    left_out = _left_out(schedule, named) - done if mode == "missing" else set()
+    instants = [at for at in named if at not in done and at not in left_out]
     typical = _typical_seconds(schedule)
     return Plan(
         instants=instants,
-        already=len(named) - len(instants),
+        already=len(named) - len(instants) - len(left_out),
+        left_out=len(left_out),
         seconds=None if typical is None else typical * len(instants),
     )
 
@@ -172,6 +184,22 @@ def _have_run(schedule: Schedule, start: datetime, end: datetime) -> set[datetim
         Occurrence.schedule_id == schedule.id, Occurrence.decision == "run", Occurrence.nominal.between(start, end)
     )
     return {at for at in db.session.scalars(query) if at is not None}
+
+
+def _left_out(schedule: Schedule, named: Sequence[datetime]) -> set[datetime]:
+    """Return those of `named` (ascending) that were skipped on purpose."""
+    if not named:
+        return set()
+    last = sa.func.coalesce(Occurrence.until, Occurrence.nominal)
+    skips = sa.select(Occurrence.nominal, last).where(
+        Occurrence.schedule_id == schedule.id,
+        Occurrence.decision == "skip",
+        Occurrence.reason.in_((BY_HAND, BLACKOUT)),
+        Occurrence.nominal <= named[-1],
+        last >= named[0],
+    )
+    spans = ((bisect_left(named, first), bisect_right(named, last)) for first, last in db.session.execute(skips))
+    return {at for first, last in spans for at in named[first:last]}
 
 
 def _typical_seconds(schedule: Schedule) -> float | None:

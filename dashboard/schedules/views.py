@@ -28,7 +28,7 @@ from dashboard.schedules.overlap import meeting
 __all__ = ["bp"]
 
 A_MINUTE = timedelta(minutes=1)
-BACKFILL_MODES = (("missing", "Only what has not run"), ("rerun", "All of it again"))
+BACKFILL_MODES = (("missing", "Only what has neither run nor been left out on purpose"), ("rerun", "All of it again"))
 
 
 @bp.get("")

@@ -122,6 +122,7 @@ def test_what_was_missed_is_listed_without_the_fire_that_somebody_had_skipped(
     assert "Run the 3 missed" in page
     by_reason = {each.reason: each.count for each in occurrences(app)}
     assert by_reason == {"by_hand": 1, "paused": 3}
+    assert "Start 3 runs" in form_of_backfill(operator, schedule)[0]
 
 
 def form_of_backfill(operator: Browser, schedule: Schedule) -> tuple[str, dict[str, str]]:
@@ -133,6 +134,35 @@ def form_of_backfill(operator: Browser, schedule: Schedule) -> tuple[str, dict[s
     return page, dict(re.findall(r'<input type="hidden" name="(\w+)" value="([^"]*)"', page))
 
 
+def row_of(app: Dashboard, schedule: Schedule, nominal: datetime, reason: str, **more: Any) -> None:
+    """Put into the ledger that the schedule skipped what was due at `nominal`."""
+    row = {"occurrence": nominal.isoformat(), "nominal": nominal, "reason": reason, "decision": "skip", **more}
+    with app.app_context(), system_scope("test") as session:
+        session.add(Occurrence(tenant_id=schedule.tenant_id, schedule_id=schedule.id, rev=1, **row))
+
+
+def test_what_was_left_out_on_purpose_is_made_up_for_only_if_all_of_it_is_asked_for(
+    app: Dashboard, operator: Browser, acme: Tenant
+) -> None:
+    hourly: dict[str, Any] = {"kind": "cron", "crons": ["0 * * * *"], "every_seconds": None}
+    schedule = make_schedule(app, acme, params={"word": "hi"}, **hourly)
+    at = [datetime(2025, 6, 2, hour, tzinfo=UTC) for hour in range(8)]
+    row_of(app, schedule, at[2], "blackout", count=3, until=at[5])
+    row_of(app, schedule, at[4], "by_hand")
+    row_of(app, schedule, at[6], "by_hand")
+    row_of(app, schedule, at[0], "coalesced", count=3, until=at[7])
+    page, sent = form_of_backfill(operator, schedule)
+    assert "Run the 3 missed" in operator.get(f"/schedules/{schedule.id}").text
+    assert "Start 3 runs" in page
+    assert re.search(r"Left out, they have run</span><span>0<.*Left out on purpose[^<]*</span><span>5<", page)
+    operator.post(f"/schedules/{schedule.id}/backfills", data=sent)
+    assert [each.nominal for each in occurrences(app) if each.decision == "run"] == [at[0], at[1], at[7]]
+    nothing = operator.post(f"/schedules/{schedule.id}/backfills", data=sent)
+    assert "What has not run in this range was left out on purpose." in nothing.text
+    operator.post(f"/schedules/{schedule.id}/backfills", data={**sent, "mode": "rerun"})
+    assert len(runs(app)) == 3 + 8
+
+
 @pytest.mark.parametrize("hour", [5, 6], ids=["first pass", "second pass"])
 def test_a_fire_in_an_hour_that_came_twice_is_made_up_for_at_its_own_instant(
     app: Dashboard, operator: Browser, acme: Tenant, hour: int
@@ -142,10 +172,7 @@ def test_a_fire_in_an_hour_that_came_twice_is_made_up_for_at_its_own_instant(
     half_past_one = datetime(2025, 11, 2, hour, 30, tzinfo=UTC)
     fields: dict[str, Any] = {"kind": "cron", "crons": ["30 1 * * *"], "every_seconds": None, "dst_overlap": "both"}
     schedule = make_schedule(app, acme, params={"word": "hi"}, **fields)
-    with app.app_context(), system_scope("test") as session:
-        row = {"nominal": half_past_one, "decision": "skip", "reason": "missed_window", "rev": 1}
-        key = half_past_one.isoformat()
-        session.add(Occurrence(tenant_id=acme.id, schedule_id=schedule.id, occurrence=key, **row))
+    row_of(app, schedule, half_past_one, "missed_window")
     page, sent = form_of_backfill(operator, schedule)
     assert "Start 1 run" in page
     assert 'value="2025-11-02T01:30"' in page
@@ -157,9 +184,7 @@ def test_a_fire_in_an_hour_that_came_twice_is_made_up_for_at_its_own_instant(
 def test_run_it_after_all_takes_the_next_fire_along_in_no_case(app: Dashboard, operator: Browser, acme: Tenant) -> None:
     schedule = make_schedule(app, acme, params={"word": "hi"}, kind="cron", crons=["* * * * *"], every_seconds=None)
     missed = datetime(2025, 6, 2, 9, 30, tzinfo=UTC)
-    with app.app_context(), system_scope("test") as session:
-        row = {"nominal": missed, "decision": "skip", "reason": "overlap", "rev": 1}
-        session.add(Occurrence(tenant_id=acme.id, schedule_id=schedule.id, occurrence=missed.isoformat(), **row))
+    row_of(app, schedule, missed, "overlap")
     page, _ = form_of_backfill(operator, schedule)
     assert "Start 1 run" in page
 
