@@ -11,7 +11,7 @@ from config import logging, reporting
 from config.flask import flask_config
 from config.settings import Settings
 from dashboard import features
-from dashboard.core import mounting, secrets
+from dashboard.core import mounting, secrets, trips
 from dashboard.core.tenancy import TenantConfig
 from dashboard.database import db
 
@@ -35,6 +35,7 @@ def new_app(settings: Settings) -> Dashboard:
     app.extensions["settings"] = settings
     db.init_app(app)
     secrets.init_app(app, settings.encryption_keys)
+    trips.init_app(app, settings)
     return app
 
 

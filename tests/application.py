@@ -15,6 +15,7 @@ from config.settings import Settings
 from dashboard.app import Dashboard, create_app
 from dashboard.core.orm import db
 from dashboard.core.tenancy import Tenant
+from dashboard.core.trips import trips_of
 from dashboard.tenants.registry import forget_cached
 from tests.factories import make_tenant
 from tests.servers import PostgresAddress
@@ -71,6 +72,7 @@ def disconnect(app: Flask) -> None:
     with app.app_context():
         for engine in db.engines.values():
             engine.dispose()
+    trips_of(app).dispose(close=True)
 
 
 @contextmanager

@@ -32,6 +32,7 @@ from dashboard.core.errors import NoTenant, StationmasterError
 from dashboard.core.mounting import REQUEST_ID, TASK, TASK_ID
 from dashboard.core.sending import CELERY_OWN, SendingCelery
 from dashboard.core.tenancy import DEFAULT_PORTS, Binding, bound, current_binding
+from dashboard.core.trips import trips_of
 from dashboard.database import db
 
 if TYPE_CHECKING:
@@ -214,6 +215,7 @@ class TenantCelery(SendingCelery):
         with self.flask_app.app_context():
             for engine in db.engines.values():
                 engine.dispose(close=False)
+        trips_of(self.flask_app).dispose(close=False)
 
     def binding_in(self, headers: Any) -> Binding | None:
         """Return what a message's headers bind, None where they have no header of ours.

@@ -9,14 +9,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
-from typing import Any, Final, LiteralString, cast
+from typing import Any, Final, cast
 from uuid import UUID
 
 import psycopg
 import sqlalchemy as sa
 import structlog
 from flask import current_app
-from psycopg.rows import dict_row
 from pydantic_core import to_json
 from sqlalchemy import event
 from sqlalchemy.dialects.postgresql import dialect
@@ -30,6 +29,7 @@ from dashboard.database import Base, WalledSession, db
 log = structlog.get_logger(__name__)
 
 __all__ = [
+    "SET_TENANT",
     "Base",
     "Created",
     "Identified",
@@ -39,10 +39,9 @@ __all__ = [
     "record_of",
     "rows_as_json",
     "system_scope",
-    "tenant_call",
     "tenant_session",
-    "tenant_statement",
     "timestamp",
+    "who_is_bound",
 ]
 
 timestamp = sa.DateTime(timezone=True)
@@ -92,22 +91,6 @@ def tenant_session() -> Iterator[Session]:
         yield session
 
 
-def tenant_statement(statement: LiteralString, values: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Run one statement for the bound tenant, in a transaction of its own and in one trip; return its rows.
-
-    For what runs do often (renewal, progress, log lines): a session makes five trips for the same. What a pipeline
-    sends at once is one transaction to PostgreSQL, which ends with it: no BEGIN, no COMMIT. Parameters are psycopg's,
-    like `%(id)s`, and so are the errors.
-    """
-    who = _who()
-    with _autocommitting() as driver:
-        cursor = driver.cursor(row_factory=dict_row)
-        with driver.pipeline():
-            driver.execute(_SET_TENANT_IN_PSYCOPG, who)
-            cursor.execute(statement, values)
-    return cursor.fetchall() if cursor.description else []
-
-
 def driver_of(session: Session) -> psycopg.Connection[Any]:
     """Return psycopg's connection under the session, in the session's transaction.
 
@@ -115,35 +98,6 @@ def driver_of(session: Session) -> psycopg.Connection[Any]:
     errors.
     """
     return cast("psycopg.Connection[Any]", session.connection().connection.driver_connection)
-
-
-def tenant_call(call: LiteralString, arguments: Sequence[Any]) -> tuple[Any, ...]:
-    """Call a function of the database for the bound tenant, in a transaction of its own; return its one row.
-
-    `call` is like `SELECT * FROM claim_run(%s, %s, %s)`: the first two arguments are the tenant and the user, which
-    the function binds itself. For what every run does anyhow: it costs half of what `tenant_statement` does. Errors are
-    psycopg's.
-    """
-    who = _who()
-    with _autocommitting() as driver:
-        (row,) = driver.execute(call, (who["tenant"], who["user"], *arguments)).fetchall()
-    return cast("tuple[Any, ...]", row)
-
-
-@contextmanager
-def _autocommitting() -> Iterator[psycopg.Connection[Any]]:
-    """Yield psycopg's connection under one of the tenants' pool; each trip is a transaction of its own."""
-    connection = db.engine.raw_connection()
-    try:
-        driver = cast("psycopg.Connection[Any]", connection.driver_connection)
-        driver.autocommit = True
-        yield driver
-        driver.autocommit = False
-    except BaseException:  # nobody knows what this connection is in the middle of
-        connection.invalidate()
-        raise
-    finally:
-        connection.close()
 
 
 @contextmanager
@@ -169,10 +123,11 @@ def _bind_transaction(session: Session, _transaction: SessionTransaction, connec
         if current_app.config["ONE_CREDENTIAL"]:
             connection.execute(_SET_SCOPE)
         return
-    connection.execute(_SET_TENANT, _who())
+    connection.execute(_SET_TENANT_TEXT, who_is_bound())
 
 
-def _who() -> dict[str, str]:
+def who_is_bound() -> dict[str, str]:
+    """Return what SET_TENANT asks for: the bound `tenant` and its `user`, empty if no person acts. Raises NoTenant."""
     binding = require_binding()
     user = binding.actor.id if binding.actor.kind == "user" else None
     return {"tenant": str(binding.tenant.id), "user": str(user or "")}
@@ -180,11 +135,11 @@ def _who() -> dict[str, str]:
 
 _SET_SCOPE = sa.text("SELECT set_config('app.scope', 'system', true)")
 # The scope too: a pooler may hand us a connection on which somebody else has set it for longer than a transaction.
-_SET_TENANT_IN_PSYCOPG: Final = (
+SET_TENANT: Final = (
     "SELECT set_config('app.tenant_id', %(tenant)s, true), set_config('app.user_id', %(user)s, true),"
     " set_config('app.scope', 'tenant', true)"
 )
-_SET_TENANT = sa.text(_SET_TENANT_IN_PSYCOPG.replace("%(tenant)s", ":tenant").replace("%(user)s", ":user"))
+_SET_TENANT_TEXT = sa.text(SET_TENANT.replace("%(tenant)s", ":tenant").replace("%(user)s", ":user"))
 
 
 @event.listens_for(WalledSession, "do_orm_execute")

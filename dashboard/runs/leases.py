@@ -15,7 +15,7 @@ from uuid import UUID
 
 from psycopg.types.json import Jsonb
 
-from dashboard.core.orm import tenant_call, tenant_statement
+from dashboard.core.trips import tenant_call, tenant_statement
 from dashboard.runs.fingerprint import likeness
 from dashboard.runs.load import CHANNEL, RUNS
 from dashboard.runs.states import RUNNING, can_move
@@ -52,7 +52,7 @@ def claim(run_id: UUID, fence: int, *, lease: timedelta, worker: str) -> Claim |
 
 
 _CLAIMED: Final = tuple(each.name for each in fields(Claim) if each.name not in ("run_id", "fence"))
-_CLAIM: Final = f"SELECT {', '.join(_CLAIMED)} FROM claim_run(%s, %s, %s, %s, %s, %s)"
+_CLAIM: Final = f"SELECT {', '.join(_CLAIMED)} FROM claim_run($1, $2, $3, $4, $5, $6)"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -163,7 +163,7 @@ def finish(run_id: UUID, fence: int, outcome: Outcome) -> bool:
         raise ValueError(f"A running run cannot become {outcome.state}.")
     progress, fault = outcome.progress, outcome.fault
     (written,) = tenant_call(
-        "SELECT * FROM finish_run(%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)",
+        "SELECT finish_run($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19)",
         (
             run_id,
             fence,

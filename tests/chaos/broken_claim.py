@@ -9,7 +9,7 @@ from datetime import timedelta
 from typing import Final
 from uuid import UUID
 
-from dashboard.core.orm import tenant_statement
+from dashboard.core.trips import tenant_statement
 from dashboard.runs import leases
 from dashboard.runs.leases import Claim
 

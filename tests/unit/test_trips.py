@@ -1,0 +1,79 @@
+"""A trip is one transaction for the bound tenant, over a connection that is kept while it lives."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from uuid import uuid4
+
+import psycopg
+import pytest
+
+from dashboard.app import Dashboard
+from dashboard.core.tenancy import Binding, NoTenant, Tenant, bound
+from dashboard.core.trips import Trips, tenant_call, tenant_statement, trips_of
+from tests.servers import PostgresAddress
+
+WHO = "SELECT set_config('app.tenant_id', $1, true), set_config('app.user_id', $2, true), pg_backend_pid()"
+
+
+@pytest.fixture
+def in_acme(app: Dashboard, acme: Tenant) -> Iterator[None]:
+    trips_of(app).dispose(close=True)
+    with app.app_context(), bound(Binding.of(acme)):
+        yield
+
+
+def connection_used() -> int:
+    return int(tenant_call(WHO, ())[2])
+
+
+@pytest.mark.usefixtures("in_acme")
+def test_a_call_tells_the_database_for_whom_it_is(acme: Tenant) -> None:
+    assert tenant_call(WHO, ())[:2] == (str(acme.id), "")
+    assert tenant_statement("SELECT app_tenant() AS id", {}) == [{"id": acme.id}]
+
+
+@pytest.mark.usefixtures("in_acme")
+def test_what_one_trip_bound_is_unbound_for_the_next() -> None:
+    tenant_call(WHO, ())
+    assert tenant_call("SELECT current_setting('app.tenant_id'), $1::text, $2::text", ())[0] == ""
+
+
+@pytest.mark.usefixtures("in_acme")
+def test_a_connection_is_used_again_by_calls_and_statements_in_turn() -> None:
+    first = connection_used()
+    assert tenant_statement("SELECT pg_backend_pid() AS pid", {}) == [{"pid": first}]
+    assert connection_used() == first
+
+
+@pytest.mark.usefixtures("in_acme")
+def test_one_that_the_server_ended_is_replaced_before_anybody_is_refused(postgres: PostgresAddress) -> None:
+    before = connection_used()
+    with psycopg.connect(postgres.url("admin"), autocommit=True) as admin:  # with a timeout it waits until it is gone
+        assert admin.execute("SELECT pg_terminate_backend(%s, 60000)", (before,)).fetchone() == (True,)
+    assert connection_used() != before
+
+
+@pytest.mark.usefixtures("in_acme")
+def test_an_error_is_psycopgs_and_ends_nothing_but_its_own_trip() -> None:
+    with pytest.raises(psycopg.errors.DivisionByZero, match="division by zero"):
+        tenant_call("SELECT 1 / 0, $1::text, $2::text", ())
+    with pytest.raises(psycopg.errors.UndefinedFunction):
+        tenant_call("SELECT no_such_function($1, $2)", ())
+    with pytest.raises(psycopg.DataError, match="NUL"):
+        tenant_call("SELECT $1::text, $2::text, $3::text", ("a\0b",))
+    assert connection_used()
+
+
+@pytest.mark.usefixtures("in_acme")
+def test_no_more_are_kept_than_the_pool_may_have() -> None:
+    trips = Trips(1)
+    with trips.line() as one, trips.line() as other:
+        pass
+    assert [one.driver.closed, other.driver.closed] == [True, False]
+    trips.dispose(close=True)
+
+
+def test_without_a_tenant_there_is_no_trip(app: Dashboard) -> None:
+    with app.app_context(), pytest.raises(NoTenant):
+        tenant_call("SELECT $1, $2, $3", (uuid4(),))
