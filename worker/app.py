@@ -10,6 +10,7 @@ from flask import Flask
 from config.settings import Settings
 from worker import attendance, executor
 from worker.connecting import PatientAMQP
+from worker.consuming import BundledEvents
 from worker.context import TenantCelery
 
 
@@ -19,7 +20,7 @@ def create_celery(flask_app: Flask) -> TenantCelery:
     The tasks of plugins are there already: the application has imported the modules that PLUGINS names.
     """
     settings = cast(Settings, flask_app.extensions["settings"])
-    celery = TenantCelery(flask_app, settings, amqp=PatientAMQP)
+    celery = TenantCelery(flask_app, settings, amqp=PatientAMQP, events=BundledEvents)
     celery.set_default()
     flask_app.extensions["celery"] = celery
     worker_process_init.connect(celery.leave_parents_connections)

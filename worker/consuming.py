@@ -5,10 +5,28 @@ from __future__ import annotations
 import time
 from typing import Any
 
+from celery.app.events import Events
+from celery.events import EventDispatcher
 from celery.worker import consumer
 
 EVENTS_SECONDS = 0.2
 """How long events are gathered, if they do not fill a bundle before. Sending each at once costs as much as the task."""
+
+EVENTS_AT_ONCE = 500
+"""How many events fill a bundle; Celery's own 24 are sent more often than all else together where runs are short."""
+
+
+class BundlingDispatcher(EventDispatcher):
+    """Celery's dispatcher of events, with larger bundles."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **{"buffer_limit": EVENTS_AT_ONCE, **options})
+
+
+class BundledEvents(Events):
+    """What makes the dispatchers of an app."""
+
+    dispatcher_cls = "worker.consuming:BundlingDispatcher"
 
 
 class Consumer(consumer.Consumer):

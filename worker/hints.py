@@ -64,6 +64,23 @@ class HintTransport(redis.Transport):
 
     Channel = HintChannel
 
+    def register_with_event_loop(self, connection: Any, loop: Any) -> None:
+        super().register_with_event_loop(connection, _Sparing(loop))
+
+
+class _Sparing:
+    """An event loop that is told of a reader once: kombu tells it of all at each turn, by two calls of epoll."""
+
+    def __init__(self, loop: Any) -> None:
+        self._loop = loop
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._loop, name)
+
+    def add_reader(self, reader: int, callback: Any, *args: Any) -> None:
+        if self._loop.readers.get(reader) != (callback, args):
+            self._loop.add_reader(reader, callback, *args)
+
 
 def _is_hint(message: Any) -> bool:
     return message is not None and message.headers.get("task") == EXECUTE
