@@ -49,12 +49,13 @@ class BlackoutForm(TypedForm):
     def is_confirmed(self) -> bool:
         return self.values.get("confirmed") == self.span
 
-    def draft(self) -> BlackoutDraft:
-        """Return what was typed. Raises InvalidInput with the times that cannot be read."""
-        moments = {name: local_moment(self.text(name)) for name in ("start", "end")}
-        start, end = moments["start"], moments["end"]
+    def draft(self, stored: Blackout | None = None) -> BlackoutDraft:
+        """Return what was typed, over what is `stored`. Raises InvalidInput with the times that cannot be read."""
+        start = local_moment(self.text("start"), stored.start_at if stored else None)
+        end = local_moment(self.text("end"), stored.end_at if stored else None)
         if start is None or end is None:
-            raise InvalidInput({name: "Give a date and a time." for name, moment in moments.items() if moment is None})
+            unread = {"start": start is None, "end": end is None}
+            raise InvalidInput({name: "Give a date and a time." for name, wrong in unread.items() if wrong})
         name = self.text("name")[:LONGEST_NAME]
         return BlackoutDraft(name=name, start_at=start, end_at=end)
 
@@ -107,7 +108,7 @@ def update(blackout_id: UUID) -> ResponseReturnValue:
     blackout = blackouts.get(blackout_id) or abort(404)
     form = BlackoutForm(values=dict(request.form.items()))
     try:
-        draft = form.draft()
+        draft = form.draft(blackout)
         blackouts.check(draft, utc_now())
         if not form.is_confirmed:
             return _form(form, blackout=blackout, found=swallowed(draft.start_at, draft.end_at))

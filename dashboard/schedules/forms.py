@@ -14,7 +14,7 @@ from dashboard.core.clock import utc_now, zone_names
 from dashboard.core.errors import InvalidInput
 from dashboard.core.ids import new_id
 from dashboard.core.paging import cursor
-from dashboard.core.typed import TypedForm, wall_time, whole_number
+from dashboard.core.typed import TypedForm, instant, wall_time, whole_number
 from dashboard.runs.backoff import Backoff
 from dashboard.schedules.actions import ScheduleDraft
 from dashboard.schedules.choices import (
@@ -65,6 +65,9 @@ POLICIES = {
 }
 """The fields that are folded under More, as people call them."""
 
+MOMENTS = ("anchor", "start_at", "end_at")
+"""Fields that show an instant as a wall time; a hidden one beside each (`start_at_shown`) carries the instant."""
+
 DELAY = timedelta(minutes=1)
 MINUTE = 60
 
@@ -112,11 +115,8 @@ class ScheduleForm(TypedForm):
                 "once_local": f"{schedule.once_local:%Y-%m-%dT%H:%M}" if schedule.once_local else "",
                 "every_count": str(count),
                 "every_unit": unit,
-                "anchor": _wall(schedule.anchor, zone),
                 "crons": "\n".join(schedule.crons),
                 "timezone": schedule.timezone,
-                "start_at": _wall(schedule.start_at, zone),
-                "end_at": _wall(schedule.end_at, zone),
                 "skip_dates": "\n".join(map(str, schedule.skip_dates)),
                 "extra_dates": "\n".join(map(str, schedule.extra_dates)),
                 "holiday_calendars": " ".join(map(str, schedule.holiday_calendars)),
@@ -139,6 +139,7 @@ class ScheduleForm(TypedForm):
                 "timeout": _number(schedule.timeout_seconds and schedule.timeout_seconds // MINUTE),
                 "expires_after": _number(schedule.expires_after_seconds and schedule.expires_after_seconds // MINUTE),
                 "rev": str(schedule.rev),
+                **_moments(schedule, zone),
             }
         )
 
@@ -275,7 +276,7 @@ class ScheduleForm(TypedForm):
 
     def _moment(self, name: str, zone: ZoneInfo) -> datetime | None:
         text = self.text(name)
-        moment = wall_time(text, zone) if text else None
+        moment = wall_time(text, zone, instant(self.text(f"{name}_shown"))) if text else None
         if text and moment is None:
             raise InvalidInput({name: "Give a date and a time, or leave it empty."})
         return moment
@@ -363,9 +364,14 @@ def _number(value: int | None) -> str:
     return "" if value is None else str(value)
 
 
-def _wall(moment: datetime | None, zone: ZoneInfo) -> str:
-    if moment is None:
-        return ""
+def _moments(schedule: Schedule, zone: ZoneInfo) -> dict[str, str]:
+    """Return the values of MOMENTS and of the hidden fields beside them, of those that the schedule has."""
+    stored = {name: getattr(schedule, name) for name in MOMENTS if getattr(schedule, name)}
+    shown = {f"{name}_shown": moment.astimezone(UTC).isoformat() for name, moment in stored.items()}
+    return {**{name: _wall(moment, zone) for name, moment in stored.items()}, **shown}
+
+
+def _wall(moment: datetime, zone: ZoneInfo) -> str:
     return moment.astimezone(zone).strftime("%Y-%m-%dT%H:%M:%S" if moment.second else "%Y-%m-%dT%H:%M")
 
 

@@ -72,7 +72,7 @@ def _target(before: datetime, zone: ZoneInfo) -> datetime | None:
         return to.astimezone(UTC) if to else None
     if "undo" in form:
         return instant(form.get("to", ""))
-    return wall_time(form.get("to", ""), zone)
+    return wall_time(form.get("to", ""), zone, before)
 
 
 def _fire(schedule_id: str | None, nominal: str) -> tuple[Schedule, datetime]:

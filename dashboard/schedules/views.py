@@ -263,6 +263,9 @@ def _instant(given: Mapping[str, str]) -> datetime:
     return instant(given.get("nominal", "")) or abort(422, "This is not a fire of the schedule. Load the page again.")
 
 
-def local_moment(text: str) -> datetime | None:
-    """Read a wall time of the tenant's zone; nothing typed, or nothing readable, is none."""
-    return wall_time(text, ZoneInfo(current_app.config["TIMEZONE"]))
+def local_moment(text: str, shown: datetime | None = None) -> datetime | None:
+    """Read a wall time of the tenant's zone; nothing typed, or nothing readable, is none.
+
+    `shown` is the moment that the field showed before; unless another time was typed, it is meant.
+    """
+    return wall_time(text, ZoneInfo(current_app.config["TIMEZONE"]), shown)

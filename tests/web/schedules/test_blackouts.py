@@ -14,6 +14,7 @@ from dashboard.core.clock import database_now
 from dashboard.core.orm import system_scope
 from dashboard.core.tenancy import Tenant
 from dashboard.schedules.models import Blackout, Schedule
+from dashboard.tenants.actions import set_option
 from tests.factories import make_user
 from tests.factories.schedules import make_schedule, occurrences, planned, runs, stored
 from tests.signing_in import Browser, sign_in
@@ -203,6 +204,20 @@ def test_a_blackout_is_changed_and_the_second_of_two_saves_is_told_so(
     second = operator.post(f"/calendar/blackouts/{blackout}", data=longer)
     assert second.status_code == 409
     assert "Somebody changed this blackout" in second.text
+
+
+def test_a_blackout_in_an_hour_that_comes_twice_stays_there_when_its_name_is_changed(
+    app: Dashboard, operator: Browser, acme: Tenant
+) -> None:
+    """Half past one to two, in New York, after the clock went back."""
+    with app.app_context(), system_scope("test") as session:
+        set_option(session, acme.id, "TIMEZONE", "America/New_York")
+    start, end = datetime(2050, 11, 6, 6, 30, tzinfo=UTC), datetime(2050, 11, 6, 6, 50, tzinfo=UTC)
+    blackout = black_out(app, acme, start, end)
+    values = {"name": "Stock-taking", "start": "2050-11-06T01:30", "end": "2050-11-06T01:50", "rev": "1"}
+    assert operator.post(f"/calendar/blackouts/{blackout}", data=confirmed(values)).status_code == 303
+    (after,) = all_blackouts(app)
+    assert (after.name, after.start_at, after.end_at) == ("Stock-taking", start, end)
 
 
 def test_cancelling_takes_away_what_lies_ahead_and_ends_what_goes_on(

@@ -447,6 +447,40 @@ def test_the_end_of_a_day_stays_its_end_when_a_note_is_saved(app: Dashboard, ope
     assert (stored(app, before).note, stored(app, before).end_at) == ("Only a note", before.end_at)
 
 
+TWICE = [datetime(2050, 11, 6, 5, 30, tzinfo=UTC), datetime(2050, 11, 6, 6, 30, tzinfo=UTC)]
+"""Both are half past one in New York, where the clock goes back between them."""
+
+
+@pytest.mark.parametrize("moment", TWICE, ids=["first pass", "second pass"])
+@pytest.mark.parametrize("name", ["anchor", "start_at", "end_at"])
+def test_a_time_that_comes_twice_stays_where_it_was_unless_another_one_is_typed(
+    app: Dashboard, operator: Browser, acme: Tenant, name: str, moment: datetime
+) -> None:
+    given: dict[str, Any] = {"timezone": "America/New_York", "params": {"word": "hi", "times": 1}, name: moment}
+    schedule = make_schedule(app, acme, **given)
+    form = opened_form(operator, schedule)
+    assert form[name] == "2050-11-06T01:30"
+    operator.post(f"/schedules/{schedule.id}", data={**form, "note": "Only a note"})
+    after = stored(app, schedule)
+    assert (after.note, getattr(after, name), after.next_at) == ("Only a note", moment, schedule.next_at)
+    operator.post(f"/schedules/{schedule.id}", data={**opened_form(operator, schedule), name: "2050-11-06T01:31"})
+    assert getattr(stored(app, schedule), name) == TWICE[0] + timedelta(minutes=1)
+
+
+def test_a_copy_ends_with_the_same_pass_of_an_hour_that_comes_twice(
+    app: Dashboard, operator: Browser, acme: Tenant
+) -> None:
+    original = make_schedule(
+        app, acme, timezone="America/New_York", params={"word": "hi", "times": 1}, end_at=TWICE[1], every_seconds=3600
+    )
+    copy = sent_by(operator.get(f"/schedules/new?copy={original.id}").text, "schedule-form")
+    assert operator.post("/schedules", data=copy).status_code == 303
+    assert {each.name: each.end_at for each in schedules(app)} == {
+        "Minutely": TWICE[1],
+        "Copy of Minutely": TWICE[1],
+    }
+
+
 def opened_form(browser: Browser, schedule: Schedule) -> dict[str, str]:
     """Return what the edit form of a schedule sends if nothing is typed."""
     return sent_by(browser.get(f"/schedules/{schedule.id}/edit").text, "schedule-form")

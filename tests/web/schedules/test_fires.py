@@ -227,6 +227,21 @@ def test_a_fire_is_moved_from_the_page_of_its_schedule_and_again(
         assert [run.not_before for run in runs(app)] == [to]
 
 
+def test_a_fire_whose_time_comes_twice_stays_there_when_its_form_is_sent_as_it_was_opened(
+    app: Dashboard, operator: Browser, acme: Tenant
+) -> None:
+    with app.app_context(), system_scope("test") as session:
+        set_option(session, acme.id, "TIMEZONE", "America/New_York")
+    second_pass = datetime(2050, 11, 6, 6, 30, tzinfo=UTC)
+    schedule = make_schedule(app, acme, every_seconds=3600, anchor=second_pass, next_at=second_pass)
+    asked = {"schedule": str(schedule.id), "nominal": second_pass.isoformat()}
+    page = operator.get("/calendar/moves/new", query_string=asked).text
+    assert 'value="2050-11-06T01:30"' in page
+    sent = {**asked, "rev": "1", "typed": "y", "to": "2050-11-06T01:30"}
+    assert operator.post("/calendar/moves", data=sent).status_code == 303
+    assert [run.not_before for run in runs(app)] == [second_pass]
+
+
 def test_a_schedule_that_was_changed_meanwhile_keeps_its_fire_where_it_is(
     app: Dashboard, operator: Browser, daily: Schedule
 ) -> None:
