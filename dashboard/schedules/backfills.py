@@ -35,6 +35,7 @@ from dashboard.schedules.blackouts import BLACKOUT
 from dashboard.schedules.launching import given_key, request_for
 from dashboard.schedules.models import Backfill, Occurrence, Schedule
 from dashboard.schedules.occurrences import BACKFILL, LAST_INSTANT
+from dashboard.schedules.recurrence import Recurrence, RecurrenceError
 from dashboard.schedules.single_fires import BY_HAND
 
 MOST = 10_000
@@ -84,7 +85,7 @@ def estimate(schedule: Schedule, start: datetime, end: datetime, mode: Mode) -> 
     now = database_now(db.session())
     _check_range(start, end, now)
     before = start - (datetime.resolution * 1_000_000)
-    named = list(islice(recurrence(schedule).between(before, min(end, now)), MOST + 1))
+    named = list(islice(_rule(schedule).between(before, min(end, now)), MOST + 1))
     if len(named) > MOST:
         raise InvalidInput({"end": f"These are more than {MOST:,} runs. Choose a shorter range."})
     done = _have_run(schedule, start, end) if mode == "missing" else set()
@@ -179,6 +180,13 @@ def _check_range(start: datetime, end: datetime, now: datetime) -> None:
         raise InvalidInput({"end": "A backfill makes up for the past. Choose an end that has passed."})
 
 
+def _rule(schedule: Schedule) -> Recurrence:
+    try:
+        return recurrence(schedule)
+    except RecurrenceError as error:
+        raise InvalidInput({"": f"{error} Edit the schedule first."}) from error
+
+
 def _have_run(schedule: Schedule, start: datetime, end: datetime) -> set[datetime]:
     query = sa.select(Occurrence.nominal).where(
         Occurrence.schedule_id == schedule.id, Occurrence.decision == "run", Occurrence.nominal.between(start, end)
@@ -198,8 +206,11 @@ def _left_out(schedule: Schedule, named: Sequence[datetime]) -> set[datetime]:
         Occurrence.nominal <= named[-1],
         last >= named[0],
     )
-    spans = ((bisect_left(named, first), bisect_right(named, last)) for first, last in db.session.execute(skips))
-    return {at for first, last in spans for at in named[first:last]}
+    found: set[datetime] = set()
+    for first, until in db.session.execute(skips):
+        if first is not None and until is not None:
+            found.update(named[bisect_left(named, first) : bisect_right(named, until)])
+    return found
 
 
 def _typical_seconds(schedule: Schedule) -> float | None:
