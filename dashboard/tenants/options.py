@@ -188,7 +188,7 @@ OPTIONS: tuple[TenantOption, ...] = (
         type=Zone,
         default="UTC",
         label="Time zone",
-        help="Schedules without a zone of their own follow it, and times are shown in it.",
+        help="Schedules without a zone of their own follow it, and times are shown in it to all who chose none.",
         group=LOOK,
     ),
     TenantOption(

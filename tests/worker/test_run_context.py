@@ -51,6 +51,20 @@ def children_of(app: Dashboard, run_id: UUID) -> list[UUID]:
         return list(session.scalars(sa.select(Run.id).where(Run.parent_id == run_id).order_by(Run.id)))
 
 
+def until_planned(app: Dashboard, *fleet: RunningProcess) -> Run:
+    """Return the first run that a schedule started by itself, once it has succeeded."""
+    of_schedule = sa.select(Run.id).where(Run.actor_kind == "schedule").order_by(Run.id).limit(1)
+
+    def found() -> UUID | None:
+        with app.app_context(), system_scope("test") as session:
+            return session.scalar(of_schedule)
+
+    wait_until(lambda: found() is not None, explain=fleet[0].output)
+    run_id = found()
+    assert run_id is not None
+    return until(app, run_id, "succeeded", *fleet)
+
+
 def test_files_of_a_run_are_downloaded_from_its_page(
     app: Dashboard, acme: Tenant, fleet: tuple[RunningProcess, RunningProcess]
 ) -> None:
@@ -166,14 +180,7 @@ def test_a_planned_run_knows_for_which_instant_it_was_planned(
     app: Dashboard, acme: Tenant, fleet: tuple[RunningProcess, RunningProcess]
 ) -> None:
     make_schedule(app, acme, due_for=timedelta(seconds=1), job_type="test.tell_nominal", max_attempts=1)
-
-    def first() -> Run | None:
-        with app.app_context(), system_scope("test") as session:
-            return session.scalars(sa.select(Run).where(Run.state == "succeeded").limit(1)).one_or_none()
-
-    wait_until(lambda: first() is not None, explain=fleet[0].output)
-    run = first()
-    assert run is not None
+    run = until_planned(app, *fleet)
     with app.app_context(), system_scope("test") as session:
         nominal = session.scalar(sa.text("SELECT nominal FROM occurrence WHERE id = :id"), {"id": run.occurrence_id})
     assert run.result == {"nominal": nominal.isoformat()}
@@ -184,3 +191,16 @@ def test_a_run_that_a_person_started_was_planned_for_no_instant(
 ) -> None:
     (run_id,) = enqueue_runs(app, acme, **job("tell_nominal"))
     assert until(app, run_id, "succeeded", *fleet).result == {"nominal": None}
+
+
+def test_a_run_that_a_person_starts_shows_times_in_their_zone_and_a_planned_one_in_the_tenants(
+    app: Dashboard, globex: Tenant, fleet: tuple[RunningProcess, RunningProcess]
+) -> None:
+    owner = make_user(app, "asha@globex.test", roles={globex.id: "operator"})
+    browser = sign_in(app, globex, "asha@globex.test")
+    browser.post("/time-zone", data={"timezone": "Asia/Kolkata"})
+    schedule = make_schedule(app, globex, job_type="test.tell_zone", max_attempts=1, owner_id=owner)
+    started = UUID(browser.post(f"/schedules/{schedule.id}/runs").location[-36:])
+    assert (until(app, started, "succeeded", *fleet).result or {})["shown"] == "17:30 IST"
+    make_schedule(app, globex, due_for=timedelta(seconds=1), job_type="test.tell_zone", owner_id=owner)
+    assert (until_planned(app, *fleet).result or {})["shown"] == "21:00 JST"
