@@ -210,9 +210,8 @@ def _editor(
 
 def _at_fields(form: ScheduleForm, errors: dict[str, str]) -> dict[str, str]:
     """Return the errors by the fields that are on show: “every 30 seconds” may be typed among the days and times."""
-    if form.when == "cron" and "every" in errors:
-        return {**{name: words for name, words in errors.items() if name != "every"}, "crons": errors["every"]}
-    return errors
+    period = "crons" if form.when == "cron" else "every_count"
+    return {period if name == "every" else name: words for name, words in errors.items()}
 
 
 def _fitting(before: JobType, kind: JobType) -> list[FormField]:

@@ -114,6 +114,14 @@ def test_a_period_too_short_in_words_is_told_at_the_days_and_times(operator: Bro
     assert "Give a period of at least one minute" in response.text
 
 
+@pytest.mark.parametrize(("count", "unit"), [(30, "seconds"), (0, "minutes"), (40_000_000, "hours")])
+def test_the_summary_leads_to_the_period_that_cannot_be(operator: Browser, count: int, unit: str) -> None:
+    response = operator.post("/schedules", data=every(count, unit))
+    assert (response.status_code, errors_of(response.text)) == (422, ["every_count"])
+    assert '<a href="#field-every_count">' in response.text
+    assert 'id="field-every_count"' in response.text
+
+
 def test_the_preview_of_a_change_counts_the_fires_gained_and_lost(app: Dashboard, operator: Browser) -> None:
     in_utc = {"timezone": "UTC"}  # where 30 days are 720 hours
     operator.post("/schedules", data=echo_form(crons="0 9 * * *", **in_utc))
