@@ -56,4 +56,4 @@ def register_own_zone(app: Flask, own_zone: Callable[[], str]) -> None:
 
 def _named(name: str) -> ZoneInfo | None:
     """Return the zone; a name that is none, or is none any more in today's tzdata, counts for nothing."""
-    return ZoneInfo(name) if name in zone_names() else None
+    return ZoneInfo(name) if name and name in zone_names() else None

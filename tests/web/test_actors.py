@@ -9,11 +9,12 @@ import sqlalchemy as sa
 
 from dashboard.accounts.signing_in import user_for
 from dashboard.app import Dashboard
-from dashboard.core.orm import db, system_scope
+from dashboard.core.orm import system_scope
 from dashboard.core.tenancy import SYSTEM, Actor, Binding, Tenant, bound
 from dashboard.core.zones import display_zone
 from tests.factories import make_user
 from tests.factories.people import People
+from tests.statements import statements_of
 from worker.context import rebuilt
 
 
@@ -37,22 +38,12 @@ def test_somebody_who_is_no_member_any_more_is_nobody(app: Dashboard, acme: Tena
 
 def test_a_task_learns_the_zone_of_who_asked_by_the_question_it_asks_anyway(app: Dashboard, acme: Tenant) -> None:
     asha = make_user(app, "asha@acme.test", roles={acme.id: "viewer"}, timezone="Asia/Kolkata")
-    with app.app_context():
-        engines = list(db.engines.values())
-    asked: list[str] = []
-
-    def note(_connection: object, _cursor: object, statement: str, *_: object) -> None:
-        asked.append(statement)
-
-    for engine in engines:
-        sa.event.listen(engine, "before_cursor_execute", note)
-    for actor, zone in ((Actor(kind="user", id=asha), "Asia/Kolkata"), (Actor(kind="schedule", id=asha), "UTC")):
-        with rebuilt(app, Binding.of(acme, actor=actor), "test", None):
-            before = [*asked]
-            assert str(display_zone()) == zone
-            assert asked == before
-    for engine in engines:
-        sa.event.remove(engine, "before_cursor_execute", note)
+    with statements_of(app) as asked:
+        for actor, zone in ((Actor(kind="user", id=asha), "Asia/Kolkata"), (Actor(kind="schedule", id=asha), "UTC")):
+            with rebuilt(app, Binding.of(acme, actor=actor), "test", None):
+                before = [*asked]
+                assert str(display_zone()) == zone
+                assert asked == before
     assert len([statement for statement in asked if "user_account" in statement]) == 1
 
 

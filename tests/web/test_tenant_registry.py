@@ -7,15 +7,15 @@ from contextlib import ExitStack
 
 import pytest
 import sqlalchemy as sa
-from sqlalchemy import event
 
 from config.settings import Settings
 from dashboard.app import Dashboard, create_app
-from dashboard.core.orm import db, system_scope
+from dashboard.core.orm import system_scope
 from dashboard.core.tenancy import Tenant, resolver_of
 from dashboard.tenants import registry
 from tests.application import disconnect
 from tests.processes import wait_until
+from tests.statements import statements_of
 
 CHANGES = {
     "its name": "UPDATE tenant SET name = 'Renamed' WHERE id = :id",
@@ -49,16 +49,8 @@ def test_while_nothing_changes_one_look_is_all_that_many_tenants_cost(
     tenants = [acme.id, globex.id]
     before = [resolver_of(other).by_id(tenant_id) for tenant_id in tenants]
     monkeypatch.setattr(registry, "FRESH_FOR", 0.0)
-    with other.app_context():
-        engines = list(db.engines.values())
-    asked: list[str] = []
-
-    def note(_connection: object, _cursor: object, statement: str, *_: object) -> None:
-        asked.append(statement)
-
-    for engine in engines:
-        event.listen(engine, "before_cursor_execute", note)
-    assert [resolver_of(other).by_id(tenant_id) for tenant_id in tenants] == before
+    with statements_of(other) as asked:
+        assert [resolver_of(other).by_id(tenant_id) for tenant_id in tenants] == before
     looks = [statement for statement in asked if " FROM " in statement.replace("\n", " ")]
     assert len(looks) == len(tenants)
     assert all("tenant_change" in statement for statement in looks)
