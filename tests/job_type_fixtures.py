@@ -19,6 +19,7 @@ from config.settings import Settings
 from dashboard.app import Dashboard
 from dashboard.core.orm import db, system_scope
 from dashboard.core.tenancy import Binding, Tenant, bound
+from dashboard.core.trips import system_line
 from dashboard.jobs.actions import start_run
 from dashboard.jobs.registry import JobType, register
 from dashboard.runs.dispatcher import Pace, admit
@@ -71,8 +72,8 @@ def perform(app: Dashboard, settings: Settings, acme: Tenant) -> Perform:
 def _admitted(app: Flask, run_id: UUID, settings: Settings) -> int:
     """Let the run be admitted to a worker, and return the fence of its message."""
     make_worker(app, 100)
-    with app.app_context(), system_scope("test") as session:
-        return next(run.fence for run in admit(session, lease=settings.lease, pace=Pace()) if run.id == run_id)
+    with app.app_context(), system_line("test") as line:
+        return next(run.fence for run in admit(line, lease=settings.lease, pace=Pace()) if run.id == run_id)
 
 
 def _left_by(app: Flask, run_id: UUID) -> Performed:

@@ -18,6 +18,7 @@ from config.patience import patience
 from config.settings import Settings
 from dashboard.core.clock import database_now
 from dashboard.core.orm import system_scope
+from dashboard.core.trips import system_line
 from dashboard.emails.delivery import doubt_abandoned
 from dashboard.runs import reaper
 from dashboard.runs.dispatcher import LOOKAHEAD_SECONDS, Pace, admit, hand_back, mend_buckets
@@ -63,8 +64,8 @@ class Dispatcher:
 
     def step(self) -> float:
         self.publisher.connect()
-        with system_scope("dispatcher") as session:
-            admitted = admit(session, lease=self.lease, pace=self.pace)
+        with system_line("dispatcher") as line:
+            admitted = admit(line, lease=self.lease, pace=self.pace)
         unsent = self.publisher.publish(admitted)
         if unsent:
             with system_scope("dispatcher") as session:

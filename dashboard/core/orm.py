@@ -9,10 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
-from typing import Any, Final, cast
+from typing import Any, Final
 from uuid import UUID
 
-import psycopg
 import sqlalchemy as sa
 import structlog
 from flask import current_app
@@ -29,13 +28,13 @@ from dashboard.database import Base, WalledSession, db
 log = structlog.get_logger(__name__)
 
 __all__ = [
+    "SET_SCOPE",
     "SET_TENANT",
     "Base",
     "Created",
     "Identified",
     "TenantOwned",
     "db",
-    "driver_of",
     "record_of",
     "rows_as_json",
     "system_scope",
@@ -91,15 +90,6 @@ def tenant_session() -> Iterator[Session]:
         yield session
 
 
-def driver_of(session: Session) -> psycopg.Connection[Any]:
-    """Return psycopg's connection under the session, in the session's transaction.
-
-    For the dispatcher, which needs no models and for which every worker waits. Parameters are psycopg's, and so are the
-    errors.
-    """
-    return cast("psycopg.Connection[Any]", session.connection().connection.driver_connection)
-
-
 @contextmanager
 def system_scope(reason: str) -> Iterator[Session]:
     """Yield a session that sees every tenant's rows, for the work named by `reason`; commits at the end.
@@ -121,7 +111,7 @@ def _bind_transaction(session: Session, _transaction: SessionTransaction, connec
     """Tell PostgreSQL for whom this transaction works; raises NoTenant where nobody said."""
     if is_system(session):
         if current_app.config["ONE_CREDENTIAL"]:
-            connection.execute(_SET_SCOPE)
+            connection.execute(_SET_SCOPE_TEXT)
         return
     connection.execute(_SET_TENANT_TEXT, who_is_bound())
 
@@ -133,7 +123,8 @@ def who_is_bound() -> dict[str, str]:
     return {"tenant": str(binding.tenant.id), "user": str(user or "")}
 
 
-_SET_SCOPE = sa.text("SELECT set_config('app.scope', 'system', true)")
+SET_SCOPE: Final = "SELECT set_config('app.scope', 'system', true)"
+_SET_SCOPE_TEXT = sa.text(SET_SCOPE)
 # The scope too: a pooler may hand us a connection on which somebody else has set it for longer than a transaction.
 SET_TENANT: Final = (
     "SELECT set_config('app.tenant_id', %(tenant)s, true), set_config('app.user_id', %(user)s, true),"

@@ -1,13 +1,17 @@
-"""Do in one trip to PostgreSQL, for the bound tenant, what every run does anyhow: past sessions and their pool."""
+"""Ask PostgreSQL what every run needs anyhow past sessions, pool and cursors, which cost as much as the rest twice."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import re
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, LiteralString, cast
+from functools import cache
+from itertools import chain, count
+from typing import Any, Literal, LiteralString, cast
 
 import psycopg
 import sqlalchemy as sa
+import structlog
 from flask import Flask, current_app
 from psycopg import pq
 from psycopg.adapt import PyFormat, Transformer
@@ -16,80 +20,57 @@ from psycopg.rows import dict_row
 
 from config import pooling
 from config.settings import Settings
-from dashboard.core.orm import SET_TENANT, who_is_bound
+from dashboard.core.orm import SET_SCOPE, SET_TENANT, who_is_bound
 from dashboard.database import db
 
+Role = Literal["system"] | None
+"""Whose rows a line sees: every tenant's, or the bound one's."""
 
-class Trips:
-    """Connections of the tenants' role between two trips; at most `most` are kept.
-
-    Each trip is a transaction of its own. One that broke in the middle of something is thrown away.
-    """
-
-    def __init__(self, most: int) -> None:
-        self.most = most
-        self._idle: list[_Line] = []
-
-    @contextmanager
-    def line(self) -> Iterator[_Line]:
-        """Yield a connection that nobody else uses meanwhile."""
-        line = self._living() or _Line()
-        try:
-            yield line
-        except BaseException:
-            line.driver.close()
-            raise
-        if len(self._idle) < self.most:
-            self._idle.append(line)
-        else:
-            line.driver.close()
-
-    def dispose(self, *, close: bool) -> None:
-        """Keep none any more. A forked child does not close them: its parent uses them on."""
-        idle, self._idle = self._idle, []
-        for line in idle if close else ():
-            line.driver.close()
-
-    def _living(self) -> _Line | None:
-        while self._idle:
-            line = self._idle.pop()  # the one that was used last
-            try:
-                pooling.check(line.driver)
-            except sa.exc.InvalidatePoolError:
-                line.driver.close()
-            else:
-                return line
-        return None
+log = structlog.get_logger(__name__)
 
 
-class _Line:
-    """A connection, and the calls that it has prepared."""
+class Line:
+    """A connection, and the statements that it has prepared for it. Each trip is a transaction if none is open."""
 
-    def __init__(self) -> None:
-        pooled = db.engine.raw_connection()
-        self.driver = cast("psycopg.Connection[Any]", pooled.driver_connection)
-        pooled.detach()
-        self.driver.autocommit = True
-        self._transformer = Transformer.from_context(self.driver)
+    def __init__(self, driver: psycopg.Connection[Any]) -> None:
+        self.driver = driver
+        self._transformer = Transformer.from_context(driver)
         self._prepared: dict[str, bytes] = {}
 
-    def call(self, call: str, arguments: Sequence[Any]) -> tuple[Any, ...]:
-        """Return the row that the call answers with. psycopg's cursor would cost as much as all the rest."""
-        values = self._transformer.dump_sequence(arguments, [PyFormat.TEXT] * len(arguments))
-        if self.driver.prepare_threshold is None:  # a pooler stands before the database
-            self.driver.pgconn.send_query_params(call.encode(), values, result_format=pq.Format.BINARY)
-        else:
-            self.driver.pgconn.send_query_prepared(self._name(call), values, result_format=pq.Format.BINARY)
-        self._transformer.set_pgresult(self._answer())
-        return self._transformer.load_row(0, tuple)
+    def ask(self, statement: str, values: Mapping[str, Any]) -> list[tuple[Any, ...]]:
+        """Return the rows that a statement answers with; its parameters are psycopg's, like `%(id)s`.
 
-    def _name(self, call: str) -> bytes:
-        name = self._prepared.get(call)
+        Their types are what PostgreSQL makes of their places: where it cannot know, the statement has a CAST.
+        """
+        text, names = _numbered(statement)
+        given = [values[name] for name in names]
+        dumped = self._transformer.dump_sequence(given, [PyFormat.TEXT] * len(given))
+        if self.driver.prepare_threshold is None:  # a pooler stands before the database
+            self.driver.pgconn.send_query_params(text, dumped, result_format=pq.Format.BINARY)
+        else:
+            self.driver.pgconn.send_query_prepared(self._name(statement), dumped, result_format=pq.Format.BINARY)
+        result = self._answer()
+        self._transformer.set_pgresult(result)
+        return self._transformer.load_rows(0, result.ntuples, tuple)
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """Commit at the end. After an error the connection is of no use any more."""
+        self._tell(b"BEGIN")
+        yield
+        self._tell(b"COMMIT")
+
+    def _tell(self, command: bytes) -> None:
+        self.driver.pgconn.send_query(command)
+        self._answer()
+
+    def _name(self, statement: str) -> bytes:
+        name = self._prepared.get(statement)
         if name is None:
-            name = b"trip%d" % len(self._prepared)
-            self.driver.pgconn.send_prepare(name, call.encode())
+            name = b"trip%d" % next(_numbers)
+            self.driver.pgconn.send_prepare(name, _numbered(statement)[0])
             self._answer()
-            self._prepared[call] = name
+            self._prepared[statement] = name
         return name
 
     def _answer(self) -> pq.abc.PGresult:
@@ -99,16 +80,62 @@ class _Line:
         return result
 
 
-def tenant_call(call: LiteralString, arguments: Sequence[Any]) -> tuple[Any, ...]:
+class Trips:
+    """Lines that are kept between two trips, at most `most` for a role. One that broke is thrown away."""
+
+    def __init__(self, most: int) -> None:
+        self.most = most
+        self._idle: dict[Role, list[Line]] = {None: [], "system": []}
+
+    @contextmanager
+    def line(self, role: Role = None) -> Iterator[Line]:
+        """Yield a line that nobody else uses meanwhile: the tenants', or the system's."""
+        line = self._living(role) or _new_line(role)
+        try:
+            yield line
+        except BaseException:
+            line.driver.close()
+            raise
+        if len(self._idle[role]) < self.most:
+            self._idle[role].append(line)
+        else:
+            line.driver.close()
+
+    def dispose(self, *, close: bool) -> None:
+        """Keep none any more. A forked child does not close them: its parent uses them on."""
+        idle, self._idle = self._idle, {role: [] for role in self._idle}
+        for line in chain(*idle.values()) if close else ():
+            line.driver.close()
+
+    def _living(self, role: Role) -> Line | None:
+        while self._idle[role]:
+            line = self._idle[role].pop()  # the one that was used last
+            try:
+                pooling.check(line.driver)
+            except sa.exc.InvalidatePoolError:
+                line.driver.close()
+            else:
+                return line
+        return None
+
+
+def _new_line(role: Role) -> Line:
+    pooled = db.engines[role].raw_connection()
+    driver = cast("psycopg.Connection[Any]", pooled.driver_connection)
+    pooled.detach()
+    driver.autocommit = True
+    return Line(driver)
+
+
+def tenant_call(call: LiteralString, arguments: Mapping[str, Any]) -> tuple[Any, ...]:
     """Call a function of the database for the bound tenant, in a transaction of its own; return its one row.
 
-    `call` is like `SELECT * FROM claim_run($1, $2, $3)`: the first two arguments are the tenant and the user, which
-    the function binds itself. For what every run does anyhow: it costs a quarter of what `tenant_statement` does.
-    Errors are psycopg's.
+    `call` is like `SELECT * FROM claim_run(%(tenant)s, %(user)s, %(id)s)`: the first two arguments are known here, and
+    the function binds them itself. It costs a quarter of what `tenant_statement` does. Errors are psycopg's.
     """
-    who = who_is_bound()
     with trips_of(current_app).line() as line:
-        return line.call(call, (who["tenant"], who["user"], *arguments))
+        (row,) = line.ask(call, {**who_is_bound(), **arguments})
+    return row
 
 
 def tenant_statement(statement: LiteralString, values: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -125,6 +152,30 @@ def tenant_statement(statement: LiteralString, values: Mapping[str, Any]) -> lis
             line.driver.execute(SET_TENANT, who)
             cursor.execute(statement, values)
     return cursor.fetchall() if cursor.description else []
+
+
+@contextmanager
+def system_line(reason: str) -> Iterator[Line]:
+    """Yield a line that sees every tenant's rows, in a transaction that commits at the end.
+
+    What `system_scope` is for the dispatcher, which needs no models and for which every worker waits.
+    """
+    log.debug("system_line", reason=reason)
+    with trips_of(current_app).line("system") as line, line.transaction():
+        if current_app.config["ONE_CREDENTIAL"]:
+            line.ask(SET_SCOPE, {})
+        yield line
+
+
+@cache
+def _numbered(statement: str) -> tuple[bytes, tuple[str, ...]]:
+    """Return the statement as PostgreSQL wants it, with $1 for the first parameter, and the parameters' names."""
+    names = tuple(dict.fromkeys(_PARAMETER.findall(statement)))
+    return _PARAMETER.sub(lambda found: f"${names.index(found[1]) + 1}", statement).encode(), names
+
+
+_numbers = count()
+_PARAMETER = re.compile(r"%\((\w+)\)s")
 
 
 def init_app(app: Flask, settings: Settings) -> None:

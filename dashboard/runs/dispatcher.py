@@ -12,15 +12,13 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 from uuid import UUID
 
-import psycopg
 import sqlalchemy as sa
-from psycopg.rows import class_row, namedtuple_row
 from sqlalchemy.orm import Session
 
-from dashboard.core.orm import driver_of
+from dashboard.core.trips import Line
 from dashboard.runs.fairness import Backlog, Bucket, Pick, Waiting, Window, pick
 from dashboard.runs.ledger import Move, move_all
 from dashboard.runs.states import ADMITTED, READY
@@ -50,8 +48,7 @@ MINUTE = timedelta(minutes=1)
 DAY = timedelta(days=1)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Admitted:
+class Admitted(NamedTuple):
     """A run whose message has to be sent now, with the context that it will run in."""
 
     id: UUID
@@ -162,13 +159,12 @@ class Pace:
         return min(max(island.slots, work), MOST_AHEAD * island.slots)
 
 
-def admit(session: Session, *, lease: timedelta, pace: Pace) -> list[Admitted]:
-    """Admit what the free slots can take, and return it. `session` is a system session of its own.
+def admit(line: Line, *, lease: timedelta, pace: Pace) -> list[Admitted]:
+    """Admit what the free slots can take, and return it. `line` is a system line, in a transaction of its own.
 
     A worker counts as long as its heartbeat is younger than `lease`.
     """
-    connection = driver_of(session)
-    look = take_turn(connection, lease)
+    look = take_turn(line, lease)
     if look is None:
         return []
     pace.observe(look.admitted_ever, sum(look.held.values()))
@@ -176,8 +172,8 @@ def admit(session: Session, *, lease: timedelta, pace: Pace) -> list[Admitted]:
     admitted: list[Admitted] = []
     for island in fleet.islands():
         window = window_of(island, look.held, pace.ahead(island, fleet.slots), fleet.slots)
-        chosen = pick(backlogs(connection, window, look.now), window, look.now) if window.free else []
-        admitted += _carry_out(connection, chosen, lease)
+        chosen = pick(backlogs(line, window, look.now), window, look.now) if window.free else []
+        admitted += _carry_out(line, chosen, lease)
     pace.in_flight = sum(look.held.values()) + len(admitted)
     return admitted
 
@@ -205,17 +201,14 @@ class Look:
     now: datetime
 
 
-def take_turn(connection: psycopg.Connection[Any], lease: timedelta) -> Look | None:
-    """Wait until no other dispatcher admits, then look; None if no run is ready. Both are one trip.
+def take_turn(line: Line, lease: timedelta) -> Look | None:
+    """Wait until no other dispatcher admits, then look; None if no run is ready.
 
     A worker lives if its heartbeat is younger than `lease`.
     """
-    with connection.pipeline():
-        turn = connection.execute(TAKE_TURN, {"key": ADMISSION_LOCK})
-        look = connection.execute(_LOOK, {"lease": lease})
-    if turn.fetchone() is None:
+    if not line.ask(TAKE_TURN, {"key": ADMISSION_LOCK}):
         return None
-    ((workers, held, admitted_ever, now),) = look.fetchall()
+    ((workers, held, admitted_ever, now),) = line.ask(_LOOK, {"lease": lease})
     return Look(
         fleet=Fleet(workers=tuple((frozenset(each["queues"]), each["slots"]) for each in workers if each["queues"])),
         held={(each["queue"], each["lane"]): each["count"] for each in held},
@@ -228,7 +221,7 @@ _LOOK: Final = """
 SELECT
     (SELECT coalesce(json_agg(worker), '[]') FROM (
         SELECT queues, slots FROM process
-        WHERE kind = 'worker' AND stopped_at IS NULL AND slots > 0 AND seen_at > now() - %(lease)s
+        WHERE kind = 'worker' AND stopped_at IS NULL AND slots > 0 AND seen_at > now() - CAST(%(lease)s AS interval)
     ) AS worker),
     (SELECT coalesce(json_agg(held), '[]') FROM (
         SELECT queue, lane, count(*) FROM run WHERE state IN ('admitted', 'running') GROUP BY queue, lane
@@ -238,7 +231,7 @@ SELECT
 """
 
 
-def backlogs(connection: psycopg.Connection[Any], window: Window, now: datetime) -> list[Backlog]:
+def backlogs(line: Line, window: Window, now: datetime) -> list[Backlog]:
     """Return of each tenant what can come into question: `fairness.pick` chooses the same from these as from all.
 
     For each queue and lane with room that is a tenant for each free slot, those furthest behind: each of them gets a
@@ -246,9 +239,9 @@ def backlogs(connection: psycopg.Connection[Any], window: Window, now: datetime)
     They are found by jumps through indexes, however many tenants and runs wait. (Of runs that share a key one is
     enough, so they may keep others out of sight until it is admitted.)
     """
-    tenants: defaultdict[UUID, list[Any]] = defaultdict(list)
-    rows: Iterable[Any] = connection.cursor(row_factory=namedtuple_row).execute(NEAREST, limits_of(window, now))
-    for row in rows:
+    tenants: defaultdict[UUID, list[_Near]] = defaultdict(list)
+    for each in line.ask(NEAREST, limits_of(window, now)):
+        row = _Near._make(each)
         tenants[row.tenant_id].append(row)
     return [_backlog(rows) for rows in tenants.values()]
 
@@ -273,7 +266,26 @@ def limits_of(window: Window, now: datetime) -> dict[str, Any]:
     }
 
 
-def _backlog(rows: Sequence[Any]) -> Backlog:
+class _Near(NamedTuple):
+    """A run that may be admitted, with what its tenant's row says: what NEAREST answers."""
+
+    tenant_id: UUID
+    weight: float
+    max_running: int | None
+    running: int
+    vtime: float
+    rate_per_minute: int | None
+    minute_full_at: datetime | None
+    runs_per_day: int | None
+    day_full_at: datetime | None
+    queue: str
+    is_bulk: bool
+    id: UUID
+    priority: int
+    concurrency_key: str | None
+
+
+def _backlog(rows: Sequence[_Near]) -> Backlog:
     load = rows[0]
     return Backlog(
         tenant_id=load.tenant_id,
@@ -304,10 +316,11 @@ _DAY_START = _PER_START.format(period="86400000000.0", size="load.runs_per_day")
 
 # Whether a tenant may start anything, by its own row; and by its record, which is looked at last. OFFSET 0 and LIMIT 1
 # keep PostgreSQL from turning one tenant's look into a join over all tenants and all runs.
+_NOW = "CAST(%(now)s AS timestamptz)"
 _RIPE = f"""
     load.ready > 0 AND load.running < least(coalesce(load.max_running, %(share)s), %(most)s)
-    AND coalesce(load.minute_full_at <= %(now)s + (load.rate_per_minute - 1) * {_MINUTE_START}, true)
-    AND coalesce(load.day_full_at <= %(now)s + (load.runs_per_day - 1) * {_DAY_START}, true)
+    AND coalesce(load.minute_full_at <= {_NOW} + (load.rate_per_minute - 1) * {_MINUTE_START}, true)
+    AND coalesce(load.day_full_at <= {_NOW} + (load.runs_per_day - 1) * {_DAY_START}, true)
 """
 _ALLOWED = """
     SELECT FROM tenant WHERE tenant.id = load.tenant_id AND suspended_at IS NULL AND runs_paused_at IS NULL
@@ -369,11 +382,11 @@ CROSS JOIN LATERAL (
 """
 
 
-def _carry_out(connection: psycopg.Connection[Any], chosen: Sequence[Pick], lease: timedelta) -> list[Admitted]:
+def _carry_out(line: Line, chosen: Sequence[Pick], lease: timedelta) -> list[Admitted]:
     if not chosen:
         return []
     values = {"ids": [each.run.id for each in chosen], "tags": [each.tag for each in chosen], "lease": lease}
-    return connection.cursor(row_factory=class_row(Admitted)).execute(ADMIT, values).fetchall()
+    return [Admitted._make(row) for row in line.ask(ADMIT, values)]
 
 
 # A run that another transaction holds (somebody cancels it right now) is left for the next look. LIMIT keeps PostgreSQL
@@ -408,9 +421,7 @@ counted AS (
         minute_full_at = greatest(load.minute_full_at, now()) + per_tenant.count * {_MINUTE_START},
         day_full_at = greatest(load.day_full_at, now()) + per_tenant.count * {_DAY_START}
     FROM per_tenant JOIN held USING (tenant_id) WHERE load.tenant_id = per_tenant.tenant_id)
-SELECT id, fence, tenant_id, attempt, queue, lane, job_type, timeout_seconds, context_root_id, context_locale,
-    context_request_id, actor_kind, actor_id
-FROM admitted ORDER BY place
+SELECT {", ".join(Admitted._fields)} FROM admitted ORDER BY place
 """
 
 

@@ -46,13 +46,16 @@ class Claim:
 
 def claim(run_id: UUID, fence: int, *, lease: timedelta, worker: str) -> Claim | None:
     """Take an admitted run, or None: another admission's message, cancelled meanwhile, or not this tenant's."""
-    row = tenant_call(_CLAIM, (run_id, fence, lease, worker))
+    row = tenant_call(_CLAIM, {"id": run_id, "fence": fence, "lease": lease, "worker": worker})
     claimed = dict(zip(_CLAIMED, row, strict=True))
     return Claim(run_id=run_id, fence=fence, **claimed) if claimed["tenant_id"] else None
 
 
 _CLAIMED: Final = tuple(each.name for each in fields(Claim) if each.name not in ("run_id", "fence"))
-_CLAIM: Final = f"SELECT {', '.join(_CLAIMED)} FROM claim_run($1, $2, $3, $4, $5, $6)"
+_CLAIM: Final = f"""
+SELECT {", ".join(_CLAIMED)}
+FROM claim_run(%(tenant)s, %(user)s, %(id)s, %(fence)s, %(lease)s, %(worker)s)
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -163,25 +166,32 @@ def finish(run_id: UUID, fence: int, outcome: Outcome) -> bool:
         raise ValueError(f"A running run cannot become {outcome.state}.")
     progress, fault = outcome.progress, outcome.fault
     (written,) = tenant_call(
-        "SELECT finish_run($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19)",
-        (
-            run_id,
-            fence,
-            outcome.state,
-            outcome.reason,
-            outcome.note,
-            outcome.delay,
-            None if outcome.result is None else Jsonb(dict(outcome.result)),
-            progress and progress.done,
-            progress and progress.total,
-            progress and progress.note,
-            fault.type,
-            fault.message,
-            fault.traceback,
-            likeness(fault.type or outcome.reason, fault.message),
-            COST_UNIT_SECONDS,
-            CHANNEL,
-            RUNS,
-        ),
+        _FINISH,
+        {
+            "id": run_id,
+            "fence": fence,
+            "state": outcome.state,
+            "reason": outcome.reason,
+            "note": outcome.note,
+            "delay": outcome.delay,
+            "result": None if outcome.result is None else Jsonb(dict(outcome.result)),
+            "done": progress and progress.done,
+            "total": progress and progress.total,
+            "done_note": progress and progress.note,
+            "fault": fault.type,
+            "message": fault.message,
+            "traceback": fault.traceback,
+            "likeness": likeness(fault.type or outcome.reason, fault.message),
+            "cost_unit": COST_UNIT_SECONDS,
+            "channel": CHANNEL,
+            "word": RUNS,
+        },
     )
     return bool(written)
+
+
+_FINISH: Final = """
+SELECT finish_run(%(tenant)s, %(user)s, %(id)s, %(fence)s, %(state)s, %(reason)s, %(note)s, %(delay)s, %(result)s,
+    %(done)s, %(total)s, %(done_note)s, %(fault)s, %(message)s, %(traceback)s, %(likeness)s, %(cost_unit)s,
+    %(channel)s, %(word)s)
+"""

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from uuid import uuid4
+from uuid import UUID
 
 import psycopg
 import pytest
 
 from dashboard.app import Dashboard
-from dashboard.core.tenancy import Binding, NoTenant, Tenant, bound
-from dashboard.core.trips import Trips, tenant_call, tenant_statement, trips_of
+from dashboard.core.errors import NoTenant
+from dashboard.core.tenancy import Binding, Tenant, bound
+from dashboard.core.trips import Trips, system_line, tenant_call, tenant_statement, trips_of
 from tests.servers import PostgresAddress
 
-WHO = "SELECT set_config('app.tenant_id', $1, true), set_config('app.user_id', $2, true), pg_backend_pid()"
+WHO = """
+SELECT set_config('app.tenant_id', %(tenant)s, true), set_config('app.user_id', %(user)s, true), pg_backend_pid()
+"""
+ONE_MORE = "UPDATE tenant_load SET version = version + 1 RETURNING tenant_id, version"
 
 
 @pytest.fixture
@@ -24,19 +28,19 @@ def in_acme(app: Dashboard, acme: Tenant) -> Iterator[None]:
 
 
 def connection_used() -> int:
-    return int(tenant_call(WHO, ())[2])
+    return int(tenant_call(WHO, {})[2])
 
 
 @pytest.mark.usefixtures("in_acme")
 def test_a_call_tells_the_database_for_whom_it_is(acme: Tenant) -> None:
-    assert tenant_call(WHO, ())[:2] == (str(acme.id), "")
+    assert tenant_call(WHO, {})[:2] == (str(acme.id), "")
     assert tenant_statement("SELECT app_tenant() AS id", {}) == [{"id": acme.id}]
 
 
 @pytest.mark.usefixtures("in_acme")
 def test_what_one_trip_bound_is_unbound_for_the_next() -> None:
-    tenant_call(WHO, ())
-    assert tenant_call("SELECT current_setting('app.tenant_id'), $1::text, $2::text", ())[0] == ""
+    tenant_call(WHO, {})
+    assert tenant_call("SELECT current_setting('app.tenant_id'), %(tenant)s::text, %(user)s::text", {})[0] == ""
 
 
 @pytest.mark.usefixtures("in_acme")
@@ -57,11 +61,11 @@ def test_one_that_the_server_ended_is_replaced_before_anybody_is_refused(postgre
 @pytest.mark.usefixtures("in_acme")
 def test_an_error_is_psycopgs_and_ends_nothing_but_its_own_trip() -> None:
     with pytest.raises(psycopg.errors.DivisionByZero, match="division by zero"):
-        tenant_call("SELECT 1 / 0, $1::text, $2::text", ())
+        tenant_call("SELECT 1 / 0, %(tenant)s::text, %(user)s::text", {})
     with pytest.raises(psycopg.errors.UndefinedFunction):
-        tenant_call("SELECT no_such_function($1, $2)", ())
+        tenant_call("SELECT no_such_function(%(tenant)s, %(user)s)", {})
     with pytest.raises(psycopg.DataError, match="NUL"):
-        tenant_call("SELECT $1::text, $2::text, $3::text", ("a\0b",))
+        tenant_call("SELECT %(tenant)s::text, %(user)s::text, %(text)s::text", {"text": "a\0b"})
     assert connection_used()
 
 
@@ -74,6 +78,27 @@ def test_no_more_are_kept_than_the_pool_may_have() -> None:
     trips.dispose(close=True)
 
 
+def one_more(error: Exception | None = None) -> dict[UUID, int]:
+    """Count up every tenant's version and return it, unless there is an error."""
+    with system_line("test") as line:
+        versions = dict(line.ask(ONE_MORE, {}))
+        if error:
+            raise error
+    return versions
+
+
+def test_the_systems_line_sees_every_tenant_and_commits_at_the_end(
+    app: Dashboard, acme: Tenant, globex: Tenant
+) -> None:
+    with app.app_context():
+        before = one_more()
+        with pytest.raises(OverflowError):
+            one_more(OverflowError())
+        after = one_more()
+    assert before.keys() == {acme.id, globex.id}
+    assert {each: version - before[each] for each, version in after.items()} == {acme.id: 1, globex.id: 1}
+
+
 def test_without_a_tenant_there_is_no_trip(app: Dashboard) -> None:
     with app.app_context(), pytest.raises(NoTenant):
-        tenant_call("SELECT $1, $2, $3", (uuid4(),))
+        tenant_call("SELECT %(tenant)s, %(user)s", {})

@@ -15,6 +15,7 @@ from dashboard.app import Dashboard
 from dashboard.core.clock import database_now
 from dashboard.core.orm import system_scope, tenant_session
 from dashboard.core.tenancy import Binding, Tenant, bound
+from dashboard.core.trips import system_line
 from dashboard.runs import dispatcher, leases
 from dashboard.runs.dispatcher import Pace
 from dashboard.runs.leases import Outcome
@@ -53,8 +54,8 @@ def test_a_run_is_admitted_claimed_and_finished_for_its_own_tenant_alone(
     (run_id,) = enqueue_runs(app, acme)
     lease = timedelta(seconds=30)
     with app.app_context():
-        with system_scope("test") as session:
-            (admitted,) = dispatcher.admit(session, lease=lease, pace=Pace())
+        with system_line("test") as line:
+            (admitted,) = dispatcher.admit(line, lease=lease, pace=Pace())
         with bound(Binding.of(globex)):
             assert leases.claim(run_id, admitted.fence, lease=lease, worker="theirs") is None
         with bound(Binding.of(acme)):

@@ -15,6 +15,7 @@ from config.settings import Settings
 from dashboard.app import Dashboard
 from dashboard.core.orm import system_scope
 from dashboard.core.tenancy import Actor, ActorKind, Binding, Tenant, bound
+from dashboard.core.trips import system_line
 from dashboard.runs.dispatcher import Pace, admit
 from dashboard.runs.models import Run
 from tests.factories import make_user
@@ -101,8 +102,8 @@ def test_a_run_shows_times_in_the_zone_of_who_asked(
     actor = Actor(kind=kind, id=make_user(app, "ada@globex.test", roles={globex.id: "operator"}, timezone=own))
     (run_id,) = enqueue_runs(app, globex, **job("tell_zone"), actor=actor)
     make_worker(app, 1)
-    with app.app_context(), system_scope("test") as session:
-        (run,) = admit(session, lease=settings.lease, pace=Pace())
+    with app.app_context(), system_line("test") as line:
+        (run,) = admit(line, lease=settings.lease, pace=Pace())
     with bound(Binding.of(globex, actor=actor)):
         celery.send_task("runs.execute", [str(run_id), run.fence], queue=run.queue)
     assert until(app, run_id, "succeeded", worker).result == told

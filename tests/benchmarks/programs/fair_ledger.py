@@ -12,6 +12,7 @@ from flask_migrate import upgrade
 import migrations
 from dashboard.core.ids import new_id
 from dashboard.core.orm import system_scope
+from dashboard.core.trips import system_line
 from dashboard.runs.dispatcher import Pace, admit
 from dashboard.runs.ledger import enqueue_all
 from dashboard.runs.models import Process
@@ -54,8 +55,8 @@ def admission(task: Task) -> dict[str, float]:
     with main.flask_app.app_context():
         for look in range(WARM_UP_LOOKS + task.looks):
             began, cpu = time.perf_counter(), time.process_time()
-            with system_scope("dispatcher") as session:
-                admitted = admit(session, lease=LEASE, pace=pace)
+            with system_line("dispatcher") as line:
+                admitted = admit(line, lease=LEASE, pace=pace)
             if look >= WARM_UP_LOOKS and admitted:  # none where the window has just become smaller
                 times.append((time.perf_counter() - began) * 1000)
                 used += (time.process_time() - cpu) * 1000

@@ -12,8 +12,7 @@ import pytest
 import sqlalchemy as sa
 
 from dashboard.app import Dashboard
-from dashboard.core.clock import database_now
-from dashboard.core.orm import driver_of, system_scope
+from dashboard.core.trips import system_line
 from dashboard.runs import dispatcher
 from dashboard.runs.dispatcher import Pace
 from dashboard.runs.fairness import Window, pick
@@ -68,11 +67,10 @@ def touched(scans: list[Mapping[str, Any]], table: str) -> int:
 
 @pytest.mark.parametrize("bulk", [9, 0], ids=["with room for bulk", "with room for interactive runs only"])
 def test_choosing_among_a_million_ready_runs_touches_a_few_rows_through_indexes(crowded: Dashboard, bulk: int) -> None:
-    with crowded.app_context(), system_scope("test") as session:
-        connection = driver_of(session)
-        dispatcher.take_turn(connection, LEASE)
-        values = dispatcher.limits_of(replace(WINDOW, bulk=bulk), database_now(session))
-        found = scans(connection, dispatcher.NEAREST, values)
+    with crowded.app_context(), system_line("test") as line:
+        look = dispatcher.take_turn(line, LEASE)
+        assert look is not None
+        found = scans(line.driver, dispatcher.NEAREST, dispatcher.limits_of(replace(WINDOW, bulk=bulk), look.now))
     assert {scan["Node Type"] for scan in found} <= {"Index Scan", "Index Only Scan"}
     assert {scan["Index Name"] for scan in found if scan["Relation Name"] == "run"} <= {
         "ix_run_ready",
@@ -86,14 +84,13 @@ def test_choosing_among_a_million_ready_runs_touches_a_few_rows_through_indexes(
 
 def admission(app: Dashboard) -> tuple[int, list[Mapping[str, Any]]]:
     """Return how many runs are chosen, and how the statement that admits them came to its rows."""
-    with app.app_context(), system_scope("test") as session:
-        connection = driver_of(session)
-        dispatcher.take_turn(connection, LEASE)
-        now = database_now(session)
-        chosen = pick(dispatcher.backlogs(connection, WINDOW, now), WINDOW, now)
+    with app.app_context(), system_line("test") as line:
+        look = dispatcher.take_turn(line, LEASE)
+        assert look is not None
+        chosen = pick(dispatcher.backlogs(line, WINDOW, look.now), WINDOW, look.now)
         values = {"ids": [each.run.id for each in chosen], "tags": [each.tag for each in chosen], "lease": LEASE}
-        found = scans(connection, dispatcher.ADMIT, values)
-        session.rollback()
+        found = scans(line.driver, dispatcher.ADMIT, values)
+        line.driver.rollback()
     return len(chosen), found
 
 
@@ -112,7 +109,7 @@ def test_admitting_looks_for_the_chosen_alone_where_statistics_know_of_no_backlo
 
 
 def test_a_thousand_tenants_get_their_turns(crowded: Dashboard) -> None:
-    with crowded.app_context(), system_scope("test") as session:
-        turns = [run.tenant_id for _ in range(3) for run in dispatcher.admit(session, lease=LEASE, pace=Pace())]
-        session.rollback()
+    with crowded.app_context(), system_line("test") as line:
+        turns = [run.tenant_id for _ in range(3) for run in dispatcher.admit(line, lease=LEASE, pace=Pace())]
+        line.driver.rollback()
     assert len(turns) == len(set(turns)) == WINDOW.bulk

@@ -6,8 +6,10 @@ import threading
 from collections import Counter
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from typing import Any, cast
 from uuid import UUID
 
+import psycopg
 import pytest
 import sqlalchemy as sa
 from hypothesis import HealthCheck, given, settings
@@ -16,8 +18,9 @@ from hypothesis import strategies as st
 from dashboard.app import Dashboard
 from dashboard.core.clock import database_now
 from dashboard.core.ids import new_id
-from dashboard.core.orm import driver_of, system_scope
+from dashboard.core.orm import system_scope
 from dashboard.core.tenancy import Binding, Tenant, bound
+from dashboard.core.trips import Line, system_line
 from dashboard.runs import dispatcher, leases
 from dashboard.runs.dispatcher import Fleet, Pace, window_of
 from dashboard.runs.fairness import Backlog, Bucket, Pick, Waiting, Window, charge, pick
@@ -214,7 +217,8 @@ def picked_from_the_tables(app: Dashboard, waits: list[Backlog], window: Window)
     with app.app_context(), system_scope("test") as session:
         for backlog in waits:
             write(session, backlog)
-        chosen = pick(dispatcher.backlogs(driver_of(session), window, NOON), window, NOON)
+        line = Line(cast("psycopg.Connection[Any]", session.connection().connection.driver_connection))
+        chosen = pick(dispatcher.backlogs(line, window, NOON), window, NOON)
         session.rollback()
     return [each.run.id for each in chosen]
 
@@ -291,8 +295,8 @@ def row_of(tenant_id: UUID, run: Waiting) -> dict[str, object]:
 
 
 def admit(app: Dashboard) -> list[dispatcher.Admitted]:
-    with app.app_context(), system_scope("test") as session:
-        return dispatcher.admit(session, lease=LEASE, pace=Pace())
+    with app.app_context(), system_line("test") as line:
+        return dispatcher.admit(line, lease=LEASE, pace=Pace())
 
 
 def test_one_run_of_a_quiet_tenant_overtakes_anothers_flood(app: Dashboard, acme: Tenant, globex: Tenant) -> None:

@@ -10,6 +10,7 @@ import pytest
 from dashboard.app import Dashboard
 from dashboard.core.orm import system_scope
 from dashboard.core.tenancy import Binding, Tenant, bound
+from dashboard.core.trips import system_line
 from dashboard.runs import dispatcher, leases, reaper
 from dashboard.runs.dispatcher import Pace
 from dashboard.runs.fingerprint import LONGEST_LIKENESS, fingerprint, likeness
@@ -59,8 +60,8 @@ def ended(app: Dashboard, tenant: Tenant, job_type: str, fault: Fault, state: st
     """Return the fingerprint of a run of `job_type` that ended so."""
     make_worker(app, 9)
     (run_id,) = enqueue_runs(app, tenant, job_type=job_type)
-    with app.app_context(), system_scope("test") as session:
-        (admitted,) = dispatcher.admit(session, lease=timedelta(seconds=30), pace=Pace())
+    with app.app_context(), system_line("test") as line:
+        (admitted,) = dispatcher.admit(line, lease=timedelta(seconds=30), pace=Pace())
     with app.app_context(), bound(Binding.of(tenant)):
         leases.claim(run_id, admitted.fence, lease=timedelta(seconds=30), worker="here")
         assert leases.finish(run_id, admitted.fence, Outcome(state=state, fault=fault))

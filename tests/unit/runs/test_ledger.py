@@ -13,6 +13,7 @@ from dashboard.app import Dashboard
 from dashboard.core.clock import database_now
 from dashboard.core.orm import db, system_scope, tenant_session
 from dashboard.core.tenancy import Binding, Tenant, bound
+from dashboard.core.trips import system_line
 from dashboard.runs import dispatcher, leases, ledger, reaper
 from dashboard.runs.dispatcher import Admitted, Pace
 from dashboard.runs.leases import Outcome
@@ -25,8 +26,8 @@ OVER = timedelta(seconds=-1)
 
 
 def admit(app: Dashboard, lease: timedelta = LEASE) -> list[Admitted]:
-    with app.app_context(), system_scope("test") as session:
-        return dispatcher.admit(session, lease=lease, pace=Pace())
+    with app.app_context(), system_line("test") as line:
+        return dispatcher.admit(line, lease=lease, pace=Pace())
 
 
 def claim(app: Dashboard, tenant: Tenant, run: Admitted, lease: timedelta = LEASE) -> leases.Claim | None:
