@@ -33,7 +33,7 @@ from dashboard.schedules.catchup import ON_TIME
 from dashboard.schedules.models import Occurrence, Schedule, ScheduleRevision
 from dashboard.schedules.occurrences import LAST_INSTANT, NAMED_SKIP
 from dashboard.schedules.previews import Preview, Wanted, foresee
-from dashboard.schedules.reach import Exceptions, next_runs, stops_at
+from dashboard.schedules.reach import Exceptions, next_runs, rests_until, stops_at
 from dashboard.schedules.recurrence import Recurrence, RecurrenceError, Skip
 from dashboard.schedules.revisions import Change, changes, policies
 from dashboard.schedules.single_fires import decided_ahead
@@ -341,13 +341,13 @@ class Difference:
 
 def difference(schedule: Schedule, rule: Recurrence, runs_left: int | None) -> Difference:
     """Compare a stored schedule's fires with those of another rule that may still run so often."""
-    now = utc_now()
-    end = now + COMPARED
+    since = rests_until(schedule)
+    end = utc_now() + COMPARED
     exceptions = Exceptions([schedule], end)
 
     def fires(of: Recurrence, left: int | None) -> list[datetime]:
-        stop = stops_at(of, left, now, end + SECOND, lambda at: exceptions.hold(schedule.id, at))
-        return list(islice(of.between(now, stop - SECOND), MOST_COMPARED))
+        stop = stops_at(of, left, since, end + SECOND, lambda at: exceptions.hold(schedule.id, at))
+        return list(islice(of.between(since, stop - SECOND), MOST_COMPARED))
 
     after = fires(rule, runs_left)
     try:

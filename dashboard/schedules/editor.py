@@ -32,6 +32,7 @@ from dashboard.schedules.board import Difference, difference, saves
 from dashboard.schedules.forms import DELAY, ScheduleForm
 from dashboard.schedules.models import Schedule
 from dashboard.schedules.previews import Preview, Trouble, Wanted, find_trouble, foresee, longest_run
+from dashboard.schedules.reach import rests_until
 from dashboard.schedules.recurrence import Recurrence, RecurrenceError
 from dashboard.schedules.single_fires import decided_ahead
 
@@ -303,6 +304,7 @@ def _foreseen(form: ScheduleForm, schedule: Schedule | None) -> Outlook:
         overlap=form.text("overlap"),
         runs_left=runs_left,
         decided=decided_ahead(schedule, utc_now()) if schedule else (),
+        since=rests_until(schedule) if schedule and schedule.paused_until else None,
     )
     longest = longest_run(wanted)
     preview = foresee(rule, wanted, browser_zone(), longest=longest)

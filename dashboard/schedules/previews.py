@@ -79,7 +79,7 @@ class Preview:
     """What a rule means: in words, its next fires, and the next changes of the clock.
 
     `left_out` are the fires among these that holidays, skipped dates and blackouts swallow. `zone` is the name of the
-    schedule's zone, `own_zone` of the viewer's, empty if it is not known.
+    schedule's zone, `own_zone` of the viewer's, empty if it is not known. `since` is when its pause ends, if it does.
     """
 
     words: str
@@ -89,6 +89,7 @@ class Preview:
     zone: str
     own_zone: str
     left_out: Sequence[ForeseenFire] = ()
+    since: datetime | None = None
 
     @property
     def lines(self) -> Sequence[ForeseenFire]:
@@ -100,7 +101,8 @@ class Preview:
 class Wanted:
     """What counts for a preview beside the rule; `schedule_id` is the id that the schedule has or will have.
 
-    `decided` are fires that somebody skipped or moved: they use up none of the `runs_left`.
+    `decided` are fires that somebody skipped or moved: they use up none of the `runs_left`. `since` is when its pause
+    ends, if it is paused until a time.
     """
 
     schedule_id: UUID
@@ -109,6 +111,7 @@ class Wanted:
     overlap: str = "skip"
     runs_left: int | None = None
     decided: Collection[datetime] = ()
+    since: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,15 +127,15 @@ def foresee(rule: Recurrence, wanted: Wanted, own_zone: ZoneInfo | None, *, long
 
     `longest` is how many seconds nearly all runs take at most, where that is known.
     """
-    now = utc_now()
-    fires = rule.preview(now, FIRES + 1)
-    windows = windows_between(now, fires[-1].at + SECOND) if fires else []
+    since = wanted.since or utc_now()
+    fires = rule.preview(since, FIRES + 1)
+    windows = windows_between(since, fires[-1].at + SECOND) if fires else []
     count = _within_limit(fires[:FIRES], wanted, windows)
     foreseen = [
         _foreseen(fire, before, following, wanted, own_zone, longest)
         for before, fire, following in zip([None, *fires], fires[:count], [*fires[1:], None], strict=False)
     ]
-    end = foreseen[-1].at if foreseen else now + YEAR
+    end = foreseen[-1].at if foreseen else since + YEAR
     swallowed = {fire.at: window for fire in foreseen if (window := window_at(windows, fire.at))}
     return Preview(
         words=rule.explain(),
@@ -140,11 +143,12 @@ def foresee(rule: Recurrence, wanted: Wanted, own_zone: ZoneInfo | None, *, long
         fires=[fire for fire in foreseen if fire.at not in swallowed],
         left_out=[
             *(_skipped(at, f"blackout: {window.name}", rule, own_zone) for at, window in swallowed.items()),
-            *(_skipped(skip.at, _why(skip), rule, own_zone) for skip in islice(rule.left_out(now, end), FIRES)),
+            *(_skipped(skip.at, _why(skip), rule, own_zone) for skip in islice(rule.left_out(since, end), FIRES)),
         ],
-        changes=clock_changes(rule.timezone, now, CHANGES),
+        changes=clock_changes(rule.timezone, since, CHANGES),
         zone=rule.timezone,
         own_zone=own_zone.key if own_zone else "",
+        since=wanted.since,
     )
 
 

@@ -131,6 +131,24 @@ def test_the_preview_of_a_change_counts_the_fires_gained_and_lost(app: Dashboard
     assert "Fires lost 0" in page
 
 
+def test_a_schedule_that_is_paused_until_a_time_is_previewed_and_compared_from_then(
+    app: Dashboard, operator: Browser, acme: Tenant
+) -> None:
+    nine = datetime.now(UTC).replace(hour=9, minute=0, second=0, microsecond=0) + timedelta(days=10)
+    daily: dict[str, Any] = {"kind": "cron", "crons": ["0 9 * * *"], "every_seconds": None, "timezone": "UTC"}
+    schedule = make_schedule(app, acme, paused_at=sa.func.now(), paused_until=nine, **daily)
+    typed = echo_form(schedule_id=schedule.id, crons="0 9,17 * * *", timezone="UTC")
+    page = operator.post("/schedules/previews", data=typed, headers=LIVE).text
+    fires, _, compared = page.partition("Fires gained")
+    told = [datetime.fromisoformat(at) for at in re.findall(r'<time datetime="([^"]+)"', fires)]
+    five = nine.replace(hour=17)
+    assert "It is paused and fires from" in text_of(fires)
+    assert told[:4] == [nine, five, nine + timedelta(days=1), five + timedelta(days=1)]
+    first_gained = re.search(r'datetime="([^"]+)"', compared)
+    assert first_gained is not None
+    assert datetime.fromisoformat(first_gained[1]) == five
+
+
 def test_fires_too_many_to_compare_in_30_days_are_compared_as_far_as_they_were_counted(
     app: Dashboard, operator: Browser
 ) -> None:
