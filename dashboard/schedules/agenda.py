@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, time, timedelta
 from itertools import islice, pairwise
@@ -206,11 +206,16 @@ class _Book:
         return self.looks[key]
 
     def _look(self, schedule: Schedule, shared: Alike, by_hand: Mapping[datetime, Occurrence]) -> _Look:
-        def is_exception(at: datetime) -> bool:
-            return at + shared.shift in by_hand or window_at(self.windows, at + shared.shift) is not None
-
+        windows = [Window(each.start - shared.shift, each.end - shared.shift, each.name) for each in self.windows]
         start = starts_at(schedule, self.start + shared.shift) - shared.shift
-        end = stops_at(shared.rule, schedule.runs_left, rests_until(schedule), self.end, is_exception)
+        end = stops_at(
+            shared.rule,
+            schedule.runs_left,
+            rests_until(schedule),
+            self.end,
+            windows,
+            lambda at: at + shared.shift in by_hand,
+        )
         most = max(MOST_FIRES, min(MOST_COUNTED, MOST_COUNTED_TOGETHER - self.counted))
         fires = fires_between(shared.rule, start, end, most)
         self.counted += len(fires)
@@ -223,7 +228,7 @@ class _Book:
         runs = []
         for at in fires:
             decided = by_hand.get(at + shared.shift)
-            if window := window_at(self.windows, at + shared.shift):
+            if window := window_at(windows, at):
                 skipped.append((at, f"blackout: {window.name}"))
             elif decided is None:
                 runs.append(at)
@@ -291,19 +296,16 @@ def active_schedules(by: datetime) -> Sequence[Schedule]:
     return db.session.scalars(query.order_by(Schedule.id).limit(MOST_SCHEDULES)).all()
 
 
-def fires_of(
-    schedule: Schedule, start: datetime, end: datetime, is_exception: Callable[[datetime], bool]
-) -> list[datetime]:
+def fires_of(schedule: Schedule, start: datetime, end: datetime, exceptions: Exceptions) -> list[datetime]:
     """Return the fires of a schedule in [start, end), at most MOST_FIRES; none for a rule that makes no sense.
 
-    They end where it has used up its runs, which fires that `is_exception` holds for do not.
+    They end where it has used up its runs, which the `exceptions` do not.
     """
     try:
         rule = recurrence(schedule)
     except RecurrenceError:
         return []
-    stop = stops_at(rule, schedule.runs_left, rests_until(schedule), end, is_exception)
-    return fires_between(rule, starts_at(schedule, start), stop)
+    return fires_between(rule, starts_at(schedule, start), exceptions.stop_of(schedule, rule, end))
 
 
 def fires_between(rule: Recurrence, start: datetime, end: datetime, most: int = MOST_FIRES) -> list[datetime]:
@@ -334,11 +336,8 @@ def swallowed(start: datetime, end: datetime) -> Swallowed:
     start = max(start, utc_now())
     schedules = active_schedules(end)
     exceptions = Exceptions(schedules, end)
-
-    def count(schedule: Schedule) -> int:
-        return len(fires_of(schedule, start, end, lambda at: at >= start or exceptions.hold(schedule.id, at)))
-
-    counted = [(schedule, count(schedule)) for schedule in schedules]
+    exceptions.windows = sorted([*exceptions.windows, Window(start, end, "")])
+    counted = [(schedule, len(fires_of(schedule, start, end, exceptions))) for schedule in schedules]
     found = sorted((each for each in counted if each[1]), key=lambda each: (-each[1], each[0].name))
     return Swallowed(schedules=found, more=any(count == MOST_FIRES for _, count in found))
 

@@ -43,6 +43,7 @@ LAST_OUTCOMES = 10
 COMPARED, SECOND = timedelta(days=30), timedelta(seconds=1)
 MOST_COMPARED = 5000
 HISTORY = 30
+LOOKS_BACK = (timedelta(hours=1), timedelta(days=1), timedelta(days=31), timedelta(days=36_600))
 
 TURNS_WITHIN = timedelta(days=365)
 """How far back in its tenant's trail a schedule's turns are looked for: an index leads to the time, not to them."""
@@ -258,9 +259,19 @@ def _unlisted(schedule: Schedule) -> list[Skip]:
     if schedule.state != "active" or schedule.cursor is None:
         return []
     try:
-        return recurrence(schedule).skips(schedule.cursor, utc_now())[: -HISTORY - 1 : -1]
+        return _newest_skips(recurrence(schedule), schedule.cursor, utc_now())
     except RecurrenceError:
         return []
+
+
+def _newest_skips(rule: Recurrence, since: datetime, until: datetime) -> list[Skip]:
+    """Look farther back only while that finds too few: a rule may name millions of times on its days off."""
+    found: list[Skip] = []
+    for back in LOOKS_BACK:
+        found = rule.skips(max(since, until - back), until)
+        if len(found) >= HISTORY or until - back <= since:
+            break
+    return found[: -HISTORY - 1 : -1]
 
 
 def _preview_of(schedule: Schedule, decided: Collection[datetime]) -> Preview | None:
@@ -344,9 +355,10 @@ def difference(schedule: Schedule, rule: Recurrence, runs_left: int | None) -> D
     since = rests_until(schedule)
     end = utc_now() + COMPARED
     exceptions = Exceptions([schedule], end)
+    decided = exceptions.decided
 
     def fires(of: Recurrence, left: int | None) -> list[datetime]:
-        stop = stops_at(of, left, since, end + SECOND, lambda at: exceptions.hold(schedule.id, at))
+        stop = stops_at(of, left, since, end + SECOND, exceptions.windows, lambda at: (schedule.id, at) in decided)
         return list(islice(of.between(since, stop - SECOND), MOST_COMPARED))
 
     after = fires(rule, runs_left)

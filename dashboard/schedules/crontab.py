@@ -10,7 +10,7 @@ import re
 from bisect import bisect_right
 from calendar import isleap
 from dataclasses import dataclass
-from datetime import date
+from datetime import MAXYEAR, date
 from functools import lru_cache
 
 from cronsim import CronSim, CronSimError
@@ -97,6 +97,8 @@ class Crontab:
                 return day + (mask & -mask).bit_length() - 1
         for _ in range(12 * HORIZON_YEARS):
             year, month = (year + 1, 1) if month == 12 else (year, month + 1)
+            if year > MAXYEAR:
+                return None
             if month in self._months:
                 mask = self._mask(year, month)
                 if mask:

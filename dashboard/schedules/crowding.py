@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
-from functools import partial
 from uuid import UUID
 
 from dashboard.schedules.actions import recurrence
 from dashboard.schedules.agenda import active_schedules
-from dashboard.schedules.reach import Exceptions, rests_until, stops_at
+from dashboard.schedules.reach import Exceptions
 from dashboard.schedules.recurrence import Recurrence, RecurrenceError
 
 MINUTE = timedelta(minutes=1)
@@ -32,8 +31,7 @@ def others_at(minutes: Sequence[datetime], *, but: UUID | None) -> dict[datetime
                 rule = recurrence(schedule)
             except RecurrenceError:
                 continue
-            is_exception = partial(exceptions.hold, schedule.id)
-            rules[rule, stops_at(rule, schedule.runs_left, rests_until(schedule), end, is_exception)] += 1
+            rules[rule, exceptions.stop_of(schedule, rule, end)] += 1
     return {minute: _fires(rules, minute) for minute in minutes}
 
 

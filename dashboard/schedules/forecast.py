@@ -14,7 +14,7 @@ from dashboard.core.formats import plural, zone_label
 from dashboard.schedules.actions import recurrence
 from dashboard.schedules.agenda import active_schedules, fires_between, fires_of
 from dashboard.schedules.alike import alike
-from dashboard.schedules.blackouts import divide, window_at
+from dashboard.schedules.blackouts import divide
 from dashboard.schedules.models import Schedule
 from dashboard.schedules.reach import Exceptions, stops_at
 from dashboard.schedules.recurrence import Recurrence
@@ -165,14 +165,14 @@ def _shared_minutes(schedules: Iterable[Schedule], span: _Span) -> Iterator[tupl
         if shared is not None:
             groups[shared.rule, schedule.runs_left].append(schedule)
     for (rule, runs_left), group in groups.items():
-        end = stops_at(rule, runs_left, utc_now(), span.end, lambda at: window_at(windows, at) is not None)
+        end = stops_at(rule, runs_left, utc_now(), span.end, windows, lambda _: False)
         fires = fires_between(rule, span.start, end)
         yield from ((at.replace(second=0), group) for at in divide(fires, windows)[0])
 
 
 def _own_minutes(schedule: Schedule, span: _Span) -> Iterator[datetime]:
     """Yield the minutes in which a schedule starts by itself, jitter included, but for fires that were decided on."""
-    fires = fires_of(schedule, span.start, span.end, lambda at: span.exceptions.hold(schedule.id, at))
+    fires = fires_of(schedule, span.start, span.end, span.exceptions)
     after_last = recurrence(schedule).after(fires[-1]) if fires else None
     jitter = timedelta(seconds=schedule.jitter_seconds)
     for at, following in zip(fires, [*fires[1:], after_last], strict=False):

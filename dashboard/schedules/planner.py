@@ -41,7 +41,7 @@ from dashboard.schedules.occurrences import (
     record_all,
 )
 from dashboard.schedules.recurrence import Recurrence, RecurrenceError, Skip
-from dashboard.schedules.timing import due_until, next_after, recurrence_of, rules_version, start_of
+from dashboard.schedules.timing import MOST_INSTANTS, due_until, next_after, recurrence_of, rules_version, start_of
 
 BATCH = 500
 """Schedules planned in one transaction: many enough that its cost is shared, few enough that two planners share the
@@ -149,7 +149,7 @@ def _judge_all(schedules: Sequence[DueSchedule], tenants: dict[UUID, TenantNow],
     for schedule in schedules:
         verdict = _judge(_judged, schedule, tenants[schedule.tenant_id], now)
         verdicts.append(verdict)
-        instants += verdict.instants
+        instants += verdict.instants + len(verdict.left_out)
         if instants > MOST_IN_BATCH:
             break
     return verdicts
@@ -190,15 +190,20 @@ def _judged(schedule: DueSchedule, tenant: TenantNow, now: datetime, known: Set[
     recurrence = recurrence_of(schedule, tenant.zone)
     before = schedule.cursor or cast(datetime, schedule.next_at) - timedelta(seconds=1)
     due, next_at = due_until(recurrence, before, now)
+    cursor = due[-1] if next_at is not None and next_at <= now else now
+    left_out = recurrence.skips(before, cursor, MOST_INSTANTS)
+    if len(left_out) == MOST_INSTANTS:  # the next batch goes on behind them
+        cursor = left_out[-1].at
+        due, next_at = [at for at in due if at <= cursor], recurrence.after(cursor)
     more = next_at is not None and next_at <= now
     verdict = Verdict(
         schedule=schedule,
         zone=schedule.timezone or tenant.zone,
         recurrence=recurrence,
-        cursor=due[-1] if more else now,
+        left_out=left_out,
+        cursor=cursor,
         next_at=next_at,
     )
-    verdict.left_out = recurrence.skips(before, cast(datetime, verdict.cursor))
     due = [at for at in due if at not in known]
     if tenant.is_suspended:
         verdict.decisions = one_skip(due, "paused", SUSPENDED)

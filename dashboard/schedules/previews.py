@@ -135,7 +135,7 @@ def foresee(rule: Recurrence, wanted: Wanted, own_zone: ZoneInfo | None, *, long
         _foreseen(fire, before, following, wanted, own_zone, longest)
         for before, fire, following in zip([None, *fires], fires[:count], [*fires[1:], None], strict=False)
     ]
-    end = foreseen[-1].at if foreseen else since + YEAR
+    end = foreseen[-1].at if foreseen else since if fires else since + YEAR
     swallowed = {fire.at: window for fire in foreseen if (window := window_at(windows, fire.at))}
     return Preview(
         words=rule.explain(),

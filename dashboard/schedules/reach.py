@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from itertools import islice
 from uuid import UUID
@@ -14,7 +14,7 @@ from dashboard.core.orm import db
 from dashboard.runs.models import Run
 from dashboard.runs.states import SCHEDULED
 from dashboard.schedules.actions import recurrence
-from dashboard.schedules.blackouts import window_at, windows_between
+from dashboard.schedules.blackouts import Window, window_at, windows_between
 from dashboard.schedules.models import Occurrence, Schedule
 from dashboard.schedules.recurrence import Recurrence, RecurrenceError
 from dashboard.schedules.single_fires import decided_of
@@ -25,7 +25,7 @@ MOST_RUNS = 100_000
 LOOKED_AHEAD = timedelta(days=366)
 """So far blackouts are looked at for the next run; none is longer."""
 
-_SECOND = timedelta(seconds=1)
+_SECOND, _MOMENT = timedelta(seconds=1), datetime.resolution
 
 
 class Exceptions:
@@ -42,6 +42,13 @@ class Exceptions:
     def hold(self, schedule_id: UUID, at: datetime) -> bool:
         """Whether the fire of a schedule is one of them."""
         return (schedule_id, at) in self.decided or window_at(self.windows, at) is not None
+
+    def stop_of(self, schedule: Schedule, rule: Recurrence, end: datetime) -> datetime:
+        """Return `end`, or the moment before it when the schedule has used up its runs if it follows `rule`."""
+        since = rests_until(schedule)
+        return stops_at(
+            rule, schedule.runs_left, since, end, self.windows, lambda at: (schedule.id, at) in self.decided
+        )
 
 
 def rests_until(schedule: Schedule) -> datetime:
@@ -62,16 +69,29 @@ def stops_at(
     runs_left: int | None,
     since: datetime,
     end: datetime,
-    is_exception: Callable[[datetime], bool],
+    windows: Sequence[Window],
+    is_decided: Callable[[datetime], bool],
 ) -> datetime:
-    """Return `end`, or the moment before it when the rule has used up the runs that it may still make after `since`."""
+    """Return `end`, or the moment before it when the rule has used up the runs that it may still make after `since`.
+
+    Fires in the `windows`, which are in the order of their starts, and those that `is_decided` holds for are none.
+    """
     if runs_left is None or runs_left > MOST_RUNS:
         return end
     if runs_left == 0:
         return min(since, end)
-    runs = (at for at in rule.between(since, end) if not is_exception(at))
+    runs = (at for at in _between_windows(rule, since, end, windows) if not is_decided(at))
     last = next(islice(runs, runs_left - 1, None), end)
     return min(last + _SECOND, end)
+
+
+def _between_windows(rule: Recurrence, start: datetime, end: datetime, windows: Sequence[Window]) -> Iterator[datetime]:
+    """Yield the fires of a rule in (start, end] outside of windows, which are passed over at once, however long."""
+    for window in windows:
+        if window.start > start:
+            yield from rule.between(start, min(window.start - _MOMENT, end))
+        start = max(start, window.end - _MOMENT)
+    yield from rule.between(start, end)
 
 
 def next_runs(schedules: Sequence[Schedule]) -> Mapping[UUID, datetime]:

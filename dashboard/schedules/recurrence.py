@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
+from itertools import islice
 from typing import Literal, cast, get_args
 
 from dashboard.schedules import given, holidays
@@ -69,17 +70,16 @@ class _CronTimes:
             return self.crontab.next_wall(wall)
         times = self.crontab.times
         day = wall // DAY
-        if self._next_day(day) == day:
-            later = [second for second in times if day * DAY + second > wall]
-            if later:
-                return day * DAY + later[0]
+        place = bisect_right(times, wall - day * DAY)
+        if place < len(times) and self._next_day(day) == day:
+            return day * DAY + times[place]
         found = self._next_day(day + 1)
         return None if found is None else found * DAY + times[0]
 
     def _next_day(self, day: int) -> int | None:
-        found = self.crontab.next_day(day)
+        found, horizon = self.crontab.next_day(day), day + _HORIZON // DAY
         while found is not None and found in self.skipped:
-            found = self.crontab.next_day(found + 1)
+            found = self.crontab.next_day(found + 1) if found < horizon else None
         place = bisect_left(self.added, day)
         if place < len(self.added) and (found is None or self.added[place] < found):
             return self.added[place]
@@ -223,10 +223,14 @@ class Recurrence:
             at = self.after(at)
         return fires
 
-    def skips(self, a: datetime, b: datetime) -> list[Skip]:
-        """What the rule names in (a, b] and does not fire, in order: times the clock skipped, and skipped dates."""
+    def skips(self, a: datetime, b: datetime, most: int | None = None) -> list[Skip]:
+        """What the rule names in (a, b] and does not fire, in order: times the clock skipped, and skipped dates.
+
+        At most the first `most`, if that is given: a rule may name millions of times on its days off.
+        """
         first, last = max(to_instant(a) + 1, self._bounds[0]), min(to_instant(b), self._bounds[1])
-        return sorted([*self._missing(first, last), *self.left_out(a, b)], key=lambda skip: skip.at)
+        named = [*self._missing(first, last), *islice(self.left_out(a, b), most)]
+        return sorted(named, key=lambda skip: skip.at)[:most]
 
     def left_out(self, a: datetime, b: datetime) -> Iterator[Skip]:
         """The fires in (a, b] that the rule names and leaves out, in order: on skipped dates and on days off."""
@@ -341,9 +345,11 @@ class Recurrence:
             day = (fire + span.offset) // DAY
             if fire > last or day not in self._skipped:
                 return fire if fire <= last else None
-            while day in self._skipped:
+            start = fire
+            while start < span.end and day in self._skipped:
                 day += 1
-            start = min(span.end, day * DAY - span.offset)
+                start = day * DAY - span.offset
+            start = min(span.end, start)
         return None
 
 

@@ -18,7 +18,7 @@ from dashboard.schedules.actions import recurrence
 from dashboard.schedules.agenda import MOST_FIRES, active_schedules
 from dashboard.schedules.crowding import MINUTE, with_spread_minutes
 from dashboard.schedules.models import Schedule
-from dashboard.schedules.reach import Exceptions, rests_until, stops_at
+from dashboard.schedules.reach import Exceptions
 from dashboard.schedules.recurrence import Recurrence, RecurrenceError, jittered
 
 HASH, JITTER = "H", "15"
@@ -102,7 +102,7 @@ def crowded_at(minute: datetime) -> list[Schedule]:
     for schedule in schedules:
         rule = None if schedule.jitter_seconds else _rule(schedule)
         at = rule.after(before) if rule else None
-        if rule and at is not None and at < _stop(schedule, rule, after, exceptions):
+        if rule and at is not None and at < exceptions.stop_of(schedule, rule, after):
             found.append(schedule)
     return found
 
@@ -170,11 +170,6 @@ def _spread_rule(schedule: Schedule, way: str) -> tuple[Recurrence | None, int]:
     return hashed, schedule.jitter_seconds
 
 
-def _stop(schedule: Schedule, rule: Recurrence, end: datetime, exceptions: Exceptions) -> datetime:
-    since = rests_until(schedule)
-    return stops_at(rule, schedule.runs_left, since, end, lambda at: exceptions.hold(schedule.id, at))
-
-
 def _starts(
     schedule: Schedule,
     rule: Recurrence | None,
@@ -186,7 +181,7 @@ def _starts(
     if rule is None:
         return
     jitter = timedelta(seconds=jitter_seconds)
-    stop = _stop(schedule, rule, minutes[-1] + _SECOND, exceptions)
+    stop = exceptions.stop_of(schedule, rule, minutes[-1] + _SECOND)
     at = rule.after(minutes[0] - jitter - _SECOND)
     for _ in range(MOST_FIRES):
         if at is None or at >= stop:

@@ -64,7 +64,9 @@ def last_spread() -> int:
 
 def _asked(given: Mapping[str, str]) -> tuple[datetime, str]:
     """Read the minute and the way; what the pages did not write is refused."""
-    moment = instant(given.get("minute", "")) or abort(422, NO_MINUTE)
+    moment = instant(given.get("minute", ""))
+    if moment is None or not 1970 < moment.year < 2200:
+        abort(422, NO_MINUTE)
     minute = moment.replace(second=0, microsecond=0)
     way = given.get("way") or spreading.way_for(minute)
     if way not in spreading.WAYS:
