@@ -158,10 +158,10 @@ def _judge_all(schedules: Sequence[DueSchedule], tenants: dict[UUID, TenantNow],
 def _judge_anew(
     session: Session, how: Judge, verdicts: Sequence[Verdict], tenants: dict[UUID, TenantNow], now: datetime
 ) -> list[Verdict]:
-    """Judge those again of whose due instants somebody decided on some by hand, without these.
+    """Judge anew, without them, where somebody decided by hand on some of several due instants.
 
-    Only schedules with several due instants are asked about: what was decided on stands in the way of the others, and
-    in no group. One that is due alone finds its row made when it is written (`occurrences.record_all`).
+    They would stand in the way of the others, or be counted in a group. An instant that is due alone finds its row made
+    when it is written (`occurrences.record_all`), so that nothing is asked of its schedule.
     """
     several = [verdict.schedule for verdict in verdicts if verdict.instants > 1]
     known = decided(session, several, now)
