@@ -18,7 +18,7 @@ from dashboard.core.orm import db
 from dashboard.jobs.registry import UnknownJobType, job_type
 from dashboard.schedules.actions import recurrence
 from dashboard.schedules.alike import Alike, alike
-from dashboard.schedules.blackouts import Window, window_at
+from dashboard.schedules.blackouts import Window, apart, window_at
 from dashboard.schedules.calendars import HOLIDAY
 from dashboard.schedules.durations import nearly_longest_of
 from dashboard.schedules.models import Occurrence, Schedule
@@ -147,7 +147,7 @@ class _Book:
     """Collects the entries of a span, schedule by schedule; those that fire in the same minutes share one look."""
 
     def __init__(self, start: datetime, end: datetime, zone: ZoneInfo, exceptions: Exceptions) -> None:
-        self.start, self.end, self.zone, self.windows = start, end, zone, exceptions.windows
+        self.start, self.end, self.zone, self.exceptions = start, end, zone, exceptions
         self.decided: defaultdict[UUID, dict[datetime, Occurrence]] = defaultdict(dict)
         for (schedule_id, nominal), occurrence in exceptions.decided.items():
             self.decided[schedule_id][nominal] = occurrence
@@ -194,7 +194,7 @@ class _Book:
         for day, entries in self.days.items():
             entries.sort(key=lambda entry: (entry.at, entry.schedule.name))
             self.days[day] = [self._marked(entry) for entry in entries]
-        return Agenda(days=self.days, hours=self.hours, unfinished=self.unfinished, windows=self.windows)
+        return Agenda(days=self.days, hours=self.hours, unfinished=self.unfinished, windows=self.exceptions.blackouts)
 
     def _look_of(self, schedule: Schedule, shared: Alike) -> _Look:
         """Return a look that was had before, if the schedule's fires are those of others."""
@@ -206,7 +206,9 @@ class _Book:
         return self.looks[key]
 
     def _look(self, schedule: Schedule, shared: Alike, by_hand: Mapping[datetime, Occurrence]) -> _Look:
-        windows = [Window(each.start - shared.shift, each.end - shared.shift, each.name) for each in self.windows]
+        windows = [
+            Window(start - shared.shift, end - shared.shift, name) for start, end, name in self.exceptions.windows
+        ]
         start = starts_at(schedule, self.start + shared.shift) - shared.shift
         end = stops_at(
             shared.rule,
@@ -336,7 +338,7 @@ def swallowed(start: datetime, end: datetime) -> Swallowed:
     start = max(start, utc_now())
     schedules = active_schedules(end)
     exceptions = Exceptions(schedules, end)
-    exceptions.windows = sorted([*exceptions.windows, Window(start, end, "")])
+    exceptions.windows = apart(sorted([*exceptions.windows, Window(start, end, "")]))
     counted = [(schedule, len(fires_of(schedule, start, end, exceptions))) for schedule in schedules]
     found = sorted((each for each in counted if each[1]), key=lambda each: (-each[1], each[0].name))
     return Swallowed(schedules=found, more=any(count == MOST_FIRES for _, count in found))

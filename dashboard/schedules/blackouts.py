@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import groupby
+from operator import attrgetter
 from typing import Any, NamedTuple
 from uuid import UUID
 
@@ -47,12 +49,23 @@ class BlackoutDraft:
 
 
 def window_at(windows: Sequence[Window], instant: datetime) -> Window | None:
-    """Return the first window that holds the instant, or None."""
-    return next((window for window in windows if window.start <= instant < window.end), None)
+    """Return which of the windows, which are `apart`, holds the instant; or None."""
+    place = bisect_right(windows, instant, key=attrgetter("start")) - 1
+    return windows[place] if place >= 0 and instant < windows[place].end else None
+
+
+def apart(windows: Sequence[Window]) -> list[Window]:
+    """Return the windows, the earliest first, free of overlaps: where two meet, the one that began first counts."""
+    free: list[Window] = []
+    for window in windows:
+        start = max(window.start, free[-1].end) if free else window.start
+        if start < window.end:
+            free.append(window._replace(start=start))
+    return free
 
 
 def divide(due: Sequence[datetime], windows: Sequence[Window]) -> tuple[list[datetime], list[Decision]]:
-    """Return what of `due` (ascending) lies outside the windows, and the skips of what they swallow."""
+    """Return what of `due` (ascending) lies outside the windows, which are `apart`, and the skips of the rest."""
     inside = [(at, window) for at in due if (window := window_at(windows, at)) is not None]
     swallowed = {at for at, _ in inside}
     skips = (

@@ -28,9 +28,8 @@ from dashboard.runs.board import Tab
 from dashboard.runs.models import Run
 from dashboard.schedules.actions import recurrence
 from dashboard.schedules.backfills import Progress, backfills_of
-from dashboard.schedules.blackouts import windows_between
 from dashboard.schedules.catchup import ON_TIME
-from dashboard.schedules.models import Occurrence, Schedule, ScheduleRevision
+from dashboard.schedules.models import Blackout, Occurrence, Schedule, ScheduleRevision
 from dashboard.schedules.occurrences import LAST_INSTANT, NAMED_SKIP
 from dashboard.schedules.previews import Preview, Wanted, foresee
 from dashboard.schedules.reach import Exceptions, next_runs, rests_until, stops_at
@@ -448,10 +447,10 @@ class Upcoming:
 def next_fires(within: timedelta, most: int) -> list[Upcoming]:
     """Return the tenant's next fires, soonest first; each schedule counts once, and what is blacked out does not."""
     now = utc_now()
-    windows = windows_between(now, now + within)
+    blacked_out = sa.exists().where(Blackout.start_at <= Schedule.next_at, Blackout.end_at > Schedule.next_at)
     due = sa.select(Schedule).where(
         Schedule.next_at <= now + within,
-        *(sa.not_(sa.and_(Schedule.next_at >= each.start, Schedule.next_at < each.end)) for each in windows),
+        ~blacked_out,
         Schedule.paused_at.is_(None),
         Schedule.archived_at.is_(None),
         Schedule.problem == "",

@@ -14,7 +14,7 @@ from uuid import UUID
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from dashboard.schedules.blackouts import Window
+from dashboard.schedules.blackouts import Window, apart
 from dashboard.schedules.models import ASLEEP, ENABLED, Schedule
 from dashboard.tenants.options import option_for
 
@@ -127,13 +127,16 @@ def tenants_now(session: Session, tenant_ids: Iterable[UUID]) -> dict[UUID, Tena
     rows = session.execute(_TENANTS, {"ids": list(set(tenant_ids))})
     default = option_for("TIMEZONE").default
     return {
-        tenant_id: TenantNow(zone=zone or default, is_suspended=held, blackouts=_windows(windows))
+        tenant_id: TenantNow(zone=zone or default, is_suspended=held, blackouts=_windows(windows or ()))
         for tenant_id, held, zone, windows in rows
     }
 
 
-def _windows(rows: Sequence[Sequence[str]] | None) -> Sequence[Window]:
-    return [Window(datetime.fromisoformat(start), datetime.fromisoformat(end), name) for start, end, name in rows or ()]
+def _windows(rows: Sequence[Sequence[str]]) -> Sequence[Window]:
+    """Return what the database said, without overlaps."""
+    return apart(
+        [Window(datetime.fromisoformat(start), datetime.fromisoformat(end), name) for start, end, name in rows]
+    )
 
 
 _FIELDS = ", ".join(f"due.{name}" for name in DueSchedule._fields)

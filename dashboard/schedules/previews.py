@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo
 
 from dashboard.core.clock import utc_now
 from dashboard.core.formats import duration, short_day, zone_label
-from dashboard.schedules.blackouts import Window, window_at, windows_between
+from dashboard.schedules.blackouts import Window, apart, window_at, windows_between
 from dashboard.schedules.calendars import HOLIDAY
 from dashboard.schedules.crowding import others_at, with_spread_minutes
 from dashboard.schedules.durations import nearly_longest
@@ -129,7 +129,7 @@ def foresee(rule: Recurrence, wanted: Wanted, own_zone: ZoneInfo | None, *, long
     """
     since = wanted.since or utc_now()
     fires = rule.preview(since, FIRES + 1)
-    windows = windows_between(since, fires[-1].at + SECOND) if fires else []
+    windows = apart(windows_between(since, fires[-1].at + SECOND)) if fires else []
     count = _within_limit(fires[:FIRES], wanted, windows)
     foreseen = [
         _foreseen(fire, before, following, wanted, own_zone, longest)

@@ -14,7 +14,7 @@ from dashboard.core.orm import db
 from dashboard.runs.models import Run
 from dashboard.runs.states import SCHEDULED
 from dashboard.schedules.actions import recurrence
-from dashboard.schedules.blackouts import Window, window_at, windows_between
+from dashboard.schedules.blackouts import Window, apart, window_at, windows_between
 from dashboard.schedules.models import Occurrence, Schedule
 from dashboard.schedules.recurrence import Recurrence, RecurrenceError
 from dashboard.schedules.single_fires import decided_of
@@ -32,11 +32,13 @@ class Exceptions:
     """Fires of the bound tenant's schedules from now to `end` that do not run by themselves.
 
     They are blacked out, or somebody decided on them: skipped, moved or run ahead, they use up no run any more.
+    `blackouts` are the windows as they were set, `windows` the same without overlaps.
     """
 
     def __init__(self, schedules: Sequence[Schedule], end: datetime) -> None:
         now = utc_now()
-        self.windows = windows_between(now, end)
+        self.blackouts = windows_between(now, end)
+        self.windows = apart(self.blackouts)
         self.decided = decided_of(schedules, now)
 
     def hold(self, schedule_id: UUID, at: datetime) -> bool:
@@ -74,7 +76,7 @@ def stops_at(
 ) -> datetime:
     """Return `end`, or the moment before it when the rule has used up the runs that it may still make after `since`.
 
-    Fires in the `windows`, which are in the order of their starts, and those that `is_decided` holds for are none.
+    Fires in the `windows`, which are apart, and those that `is_decided` holds for are none.
     """
     if runs_left is None or runs_left > MOST_RUNS:
         return end

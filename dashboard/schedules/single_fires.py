@@ -21,7 +21,7 @@ from dashboard.runs.load import RUNS, announce
 from dashboard.runs.models import Run
 from dashboard.runs.states import SCHEDULED
 from dashboard.schedules.actions import recurrence, refuse_archived
-from dashboard.schedules.blackouts import window_at, windows_between
+from dashboard.schedules.blackouts import apart, window_at, windows_between
 from dashboard.schedules.civil import timeline
 from dashboard.schedules.launching import launch
 from dashboard.schedules.models import Occurrence, Schedule
@@ -89,7 +89,7 @@ def check_time(to: datetime) -> None:
     """Refuse a time at which nothing can be run. Raises InvalidInput."""
     if to <= database_now(db.session()):
         raise InvalidInput({"to": "This time has passed. Choose one that is still to come."})
-    window = window_at(windows_between(to, to + _MOMENT), to)
+    window = window_at(apart(windows_between(to, to + _MOMENT)), to)
     if window is not None:
         raise InvalidInput({"to": f"Nothing is planned then: it lies in the blackout “{window.name}”."})
 

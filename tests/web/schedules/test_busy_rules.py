@@ -50,9 +50,9 @@ def each_second(app: Dashboard, tenant: Tenant, **values: Any) -> Schedule:
     return make_schedule(app, tenant, name="Restless", every_seconds=1, **values)
 
 
-def black_out(app: Dashboard, tenant: Tenant, start: datetime, end: datetime) -> None:
+def black_out(app: Dashboard, tenant: Tenant, start: datetime, end: datetime, name: str = "Freeze") -> None:
     with app.app_context(), system_scope("test") as session:
-        session.add(Blackout(tenant_id=tenant.id, name="Freeze", start_at=start, end_at=end))
+        session.add(Blackout(tenant_id=tenant.id, name=name, start_at=start, end_at=end))
 
 
 @pytest.mark.parametrize("ended", ["archived", "used up"])
@@ -89,6 +89,31 @@ def test_the_last_runs_come_behind_the_blackouts(app: Dashboard, operator: Brows
     page = operator.get(f"/calendar?view=day&day={noon.date()}").text
     _swallowed, *shown = re.findall(r'(\d\d:\d\d)</time> <span class="entry-name">Thrice', page)
     assert shown == ["12:02", "12:10", "12:11"]
+
+
+@pytest.mark.parametrize("page", ["/", "/calendar?view=month&day={later}", "/calendar/load", "/schedules"])
+def test_thousands_of_blackouts_that_overlap_are_no_more_work_than_one(
+    app: Dashboard, operator: Browser, acme: Tenant, page: str
+) -> None:
+    with app.app_context(), system_scope("test") as session:
+        for number in range(4000):
+            start = TODAY - DAY + number * MINUTE
+            session.add(Blackout(tenant_id=acme.id, name=f"{number}", start_at=start, end_at=start + 40 * DAY))
+    make_schedule(app, acme)
+    assert operator.get(page.format(later=(TODAY + 33 * DAY).date())).status_code == 200
+
+
+def test_what_lies_in_two_blackouts_is_told_with_the_one_that_began_first(
+    app: Dashboard, operator: Browser, acme: Tenant
+) -> None:
+    noon = TODAY + timedelta(days=40, hours=12)
+    black_out(app, acme, noon, noon + timedelta(hours=2), "Audit")
+    black_out(app, acme, noon + timedelta(hours=1), noon + timedelta(hours=3), "Move")
+    make_schedule(app, acme, name="Hourly", every_seconds=3600, anchor=noon - 50 * DAY)
+    page = operator.get(f"/calendar?view=day&day={noon.date()}").text
+    assert len(re.findall("blackout: skipped", page)) == 3
+    assert [page.count(f"blackout: {name}") for name in ("Audit", "Move")] == [2, 1]
+    assert "from 13:00 to 15:00" in page
 
 
 def test_the_form_of_a_blackout_counts_what_it_swallows_of_a_schedule_with_few_runs_left(
