@@ -25,7 +25,8 @@ SkipReason = Literal["dst_skip", "blackout", "holiday"]
 
 MOST_CRONS = 5
 MOST_DATES = 1000
-LONGEST_INTERVAL = timedelta(days=36_600)
+LONGEST_INTERVAL = timedelta(days=24_800)
+"""Its seconds fit into an integer of PostgreSQL."""
 
 _MOST_DATES_SPELLED = 3
 _HORIZON = HORIZON_YEARS * 366 * DAY

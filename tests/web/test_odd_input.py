@@ -9,7 +9,7 @@ from dashboard.core.orm import system_scope
 from dashboard.core.tenancy import Tenant
 from dashboard.tenants.actions import set_option
 from tests.factories.people import People
-from tests.factories.schedules import make_schedule
+from tests.factories.schedules import echo_form, make_schedule
 from tests.signing_in import Browser, sign_in, visit
 
 NUL = "a\x00b"
@@ -47,6 +47,13 @@ def test_a_number_of_thousands_of_digits_is_too_large(alice: Browser, field: str
     form = {"job_type": "email.message", "name": "Digits", "when": "interval", "every_count": "5", "every_unit": "days"}
     answer = alice.post("/schedules", data={**form, field: "9" * 5000})
     assert answer.status_code == 422
+
+
+@pytest.mark.parametrize("rule", [{"when": "interval", "every_count": "30000"}, {"crons": "every 30000 days"}])
+def test_a_period_of_more_seconds_than_a_column_holds_is_too_long(alice: Browser, rule: dict[str, str]) -> None:
+    answer = alice.post("/schedules", data=echo_form(every_unit="days", **rule))
+    assert answer.status_code == 422
+    assert "Give a period from 1 second to 24,800 days." in answer.text
 
 
 @pytest.mark.parametrize("moment", ["0001-01-01T00:00", "9999-12-31T23:59"])
