@@ -10,6 +10,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import partial
+from hashlib import blake2b
 from html.parser import HTMLParser
 from typing import Literal
 from urllib.parse import quote
@@ -123,9 +124,8 @@ class _Body:
     """
 
     def __init__(self, source: str, body_format: BodyFormat, *, pages: str) -> None:
-        self.prefix = "fieldtoken"
-        while self.prefix in source.lower():
-            self.prefix += "q"
+        # A digest of the text: by chance it stands neither there nor in what frames it.
+        self.prefix = f"ft{blake2b(source.encode(errors='backslashreplace'), digest_size=4).hexdigest()}"
         self.uses: list[FieldUse] = []
         self.problem = ""
         self.pages = pages

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -213,6 +214,16 @@ def test_a_text_that_would_blow_up_is_refused_before_it_does(bomb: str, body_for
 )
 def test_a_strange_text_is_only_strange(strange: str) -> None:
     prepared(strange).fill(VALUES)
+
+
+def test_no_text_beside_a_field_is_taken_for_it() -> None:
+    odd = f"fieldtokent0x FIELDTOKENt1x fieldtoken{'q' * 30_000}"
+    look = replace(LOOK, brand="fieldtokent0x & fieldtokent99x")
+    mail = rendering.prepare(subject="Ready", body=f"{odd} {{{{ date }}}}", body_format="markdown", look=look)
+    sent = mail.fill({"date": "25 November 2026"})
+    assert f"{odd} 25 November 2026" in sent.html
+    assert "fieldtokent0x &amp; fieldtokent99x" in sent.html
+    assert "fieldtokent0x & fieldtokent99x" in sent.text
 
 
 def test_values_that_make_a_mail_endless_are_refused() -> None:
