@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import timedelta
 from uuid import UUID
 
 import psycopg
 import pytest
 
-from dashboard.app import Dashboard
+from config.settings import Settings
+from dashboard.app import Dashboard, create_app
 from dashboard.core.errors import NoTenant
 from dashboard.core.tenancy import Binding, Tenant, bound
 from dashboard.core.trips import Trips, system_line, tenant_call, tenant_statement, trips_of
+from dashboard.runs import leases
+from dashboard.runs.dispatcher import Pace, admit
+from dashboard.runs.leases import Outcome
+from tests.application import disconnect
+from tests.factories.ledger import enqueue_runs, make_worker, run_of
 from tests.servers import PostgresAddress
 
+LEASE = timedelta(seconds=30)
 WHO = """
 SELECT set_config('app.tenant_id', %(tenant)s, true), set_config('app.user_id', %(user)s, true), pg_backend_pid()
 """
@@ -76,6 +84,34 @@ def test_no_more_are_kept_than_the_pool_may_have() -> None:
         pass
     assert [one.driver.closed, other.driver.closed] == [True, False]
     trips.dispose(close=True)
+
+
+@pytest.fixture
+def behind_pooler(environment: dict[str, str], app: Dashboard) -> Iterator[Dashboard]:
+    """The application where a pooler hands each transaction another connection; `app` has the tables."""
+    direct = {"DIRECT_DATABASE_URL": environment["SYSTEM_DATABASE_URL"]}
+    pooled = create_app(Settings.from_env({**environment, **direct}))
+    yield pooled
+    disconnect(pooled)
+
+
+@pytest.mark.parametrize("is_pooled", [False, True], ids=["directly", "behind a pooler"])
+def test_a_run_goes_its_way_and_nothing_is_prepared_where_a_pooler_stands_between(
+    app: Dashboard, behind_pooler: Dashboard, acme: Tenant, *, is_pooled: bool
+) -> None:
+    used = behind_pooler if is_pooled else app
+    make_worker(app, 4)
+    (run_id,) = enqueue_runs(app, acme)
+    with used.app_context():
+        trips_of(used).dispose(close=True)
+        with system_line("test") as line:
+            (admitted,) = admit(line, lease=LEASE, pace=Pace())
+        with bound(Binding.of(acme)):
+            assert leases.claim(run_id, admitted.fence, lease=LEASE, worker="w") is not None
+            assert leases.finish(run_id, admitted.fence, Outcome(state="succeeded", result={"rows": 3}))
+            prepared = tenant_statement("SELECT name FROM pg_prepared_statements", {})
+    assert run_of(app, run_id).result == {"rows": 3}
+    assert len(prepared) == (0 if is_pooled else 2)
 
 
 def one_more(error: Exception | None = None) -> dict[UUID, int]:
