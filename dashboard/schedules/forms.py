@@ -102,7 +102,7 @@ class ScheduleForm(TypedForm):
     @classmethod
     def of(cls, schedule: Schedule, tenant_zone: str) -> ScheduleForm:
         """Return the form of a stored schedule."""
-        zone = ZoneInfo(schedule.timezone or tenant_zone)
+        zone = _known_zone(schedule.timezone, tenant_zone)
         count, unit = _split_period(schedule.every_seconds or 900)
         return cls(
             values={
@@ -208,8 +208,7 @@ class ScheduleForm(TypedForm):
 
     def limits(self, tenant_zone: str) -> dict[str, Any]:
         """Return the fields that bound when it fires. Raises InvalidInput for what cannot be read."""
-        zone = self.text("timezone")
-        local = ZoneInfo(zone if zone in zone_names() else tenant_zone)
+        local = _known_zone(self.text("timezone"), tenant_zone)
         return {
             "anchor": self._moment("anchor", local) if self.when == "interval" else None,
             "start_at": self._moment("start_at", local),
@@ -354,6 +353,11 @@ LONGEST_WAIT = 86_400
 HIGHEST_PRIORITY = 10
 LONGEST_KEY = 100
 OUR_KEYS = ("schedule:", "backfill:")
+
+
+def _known_zone(name: str, tenant_zone: str) -> ZoneInfo:
+    """Return the zone of this name; the tenant's if there is none, or none of which anybody knows any more."""
+    return ZoneInfo(name if name in zone_names() else tenant_zone)
 
 
 def _minutes(value: int | None) -> int | None:

@@ -175,10 +175,11 @@ def test_days_off_to_the_end_of_all_calendars_leave_the_pages_of_others_alone(
 
 
 @pytest.mark.parametrize("wrong", [{"timezone": "Mars/Phobos"}, {"crons": ["61 9 * * *"]}])
-def test_a_backfill_of_a_rule_that_makes_no_sense_says_what_to_do(
+def test_a_rule_that_makes_no_sense_can_be_mended_and_its_backfill_says_so(
     app: Dashboard, operator: Browser, acme: Tenant, wrong: dict[str, Any]
 ) -> None:
     schedule = make_schedule(app, acme, **{"kind": "cron", "crons": ["0 9 * * *"], "every_seconds": None, **wrong})
+    assert operator.get(f"/schedules/{schedule.id}/edit").status_code == 200
     typed = {"start": f"{TODAY - DAY:%Y-%m-%dT%H:%M}", "end": f"{TODAY:%Y-%m-%dT%H:%M}"}
     for answer in (
         operator.get(f"/schedules/{schedule.id}/backfills/new", query_string=typed),
