@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime, timedelta
+from zoneinfo import ZoneInfo
 
 import pytest
 from playwright.sync_api import Page, expect
@@ -22,6 +23,8 @@ ROOT = "http://platform.test/globex"
 NEW = f"{ROOT}/schedules/new?job_type={Echo.key}"
 EMAIL = "mallory@globex.test"
 BERLIN, SYDNEY = "Europe/Berlin", "Australia/Sydney"
+AHEAD = datetime.now(ZoneInfo("Asia/Tokyo")).replace(minute=0, second=0, microsecond=0) + timedelta(hours=12)
+"""An hour of the tenant's clock that lies within a day ahead, at whatever hour the tests run."""
 
 
 @pytest.fixture
@@ -107,10 +110,10 @@ def test_a_crowded_minute_is_spread_by_a_click(
     together = [daily(app, globex, f"Daily {number}") for number in range(11)]
     page = at(open_page, NEW)
     page.get_by_label("Name").fill("One more")
-    page.get_by_label("Days and times").fill("daily at 7")
-    expect(page.locator("#schedule-preview")).to_contain_text("07:00 is shared with 11 other fires")
-    page.get_by_role("button", name="Use H 7 * * *").click()
-    expect(page.get_by_label("Days and times")).to_have_value("H 7 * * *")
+    page.get_by_label("Days and times").fill(f"daily at {AHEAD:%H:%M}")
+    expect(page.locator("#schedule-preview")).to_contain_text(f"{AHEAD:%H:%M} is shared with 11 other fires")
+    page.get_by_role("button", name=f"Use H {AHEAD.hour} * * *").click()
+    expect(page.get_by_label("Days and times")).to_have_value(f"H {AHEAD.hour} * * *")
     expect(page.get_by_label("Name")).to_have_value("One more")
     page.goto(f"{ROOT}/calendar/load")
     with page.expect_navigation():
@@ -126,16 +129,14 @@ def test_a_crowded_minute_is_spread_by_a_click(
 
 
 def daily(app: Dashboard, tenant: Tenant, name: str) -> Schedule:
-    seven = datetime.now(UTC).replace(hour=22, minute=0, second=0, microsecond=0)  # 07:00 in Tokyo
-    seven += timedelta(days=seven <= datetime.now(UTC))
     return make_schedule(
         app,
         tenant,
         name=name,
         kind="cron",
-        crons=["0 7 * * *"],
+        crons=[f"0 {AHEAD.hour} * * *"],
         every_seconds=None,
-        next_at=seven,
+        next_at=AHEAD.astimezone(UTC),
         params={"word": "hi"},
     )
 
@@ -162,7 +163,7 @@ def test_a_new_time_zone_shows_what_moves_and_asks(
     page.get_by_label("Time zone").select_option("Europe/Berlin")
     page.get_by_role("button", name="Save settings").click()
     expect(page.get_by_role("heading", level=1)).to_have_text("1 schedule moves")
-    expect(page.get_by_role("row").filter(has_text="Morning report")).to_contain_text("07:00 JST")
+    expect(page.get_by_role("row").filter(has_text="Morning report")).to_contain_text(f"{AHEAD:%H:%M} JST")
     assert stored(app, schedule).next_at == schedule.next_at
     page.get_by_role("button", name="Change it to Europe/Berlin").click()
     expect(page.locator("main")).to_contain_text("The time zone is Europe/Berlin now. 1 schedule moved.")
