@@ -7,7 +7,8 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import cache
 from itertools import chain, count
-from typing import Any, Literal, LiteralString, cast
+from threading import Semaphore
+from typing import Any, Final, Literal, LiteralString, cast
 
 import psycopg
 import sqlalchemy as sa
@@ -19,12 +20,15 @@ from psycopg.generators import execute
 from psycopg.rows import dict_row
 
 from config import pooling
+from config.flask import CONNECT_TIMEOUT_SECONDS
 from config.settings import Settings
 from dashboard.core.orm import SET_SCOPE, SET_TENANT, who_is_bound
 from dashboard.database import db
 
 Role = Literal["system"] | None
 """Whose rows a line sees: every tenant's, or the bound one's."""
+
+ROLES: Final[tuple[Role, ...]] = (None, "system")
 
 log = structlog.get_logger(__name__)
 
@@ -81,35 +85,50 @@ class Line:
 
 
 class Trips:
-    """Lines that are kept between two trips, at most `most` for a role. One that broke is thrown away."""
+    """The lines of a process, at most `most` for a role: they are kept between two trips, but one that broke is not."""
 
     def __init__(self, most: int) -> None:
         self.most = most
-        self._idle: dict[Role, list[Line]] = {None: [], "system": []}
+        self._kept = {role: _Kept(most) for role in ROLES}
 
     @contextmanager
     def line(self, role: Role = None) -> Iterator[Line]:
-        """Yield a line that nobody else uses meanwhile: the tenants', or the system's."""
-        line = self._living(role) or _new_line(role)
+        """Yield a line that nobody else uses meanwhile: the tenants', or the system's.
+
+        Raises psycopg.OperationalError if all stay in use for too long.
+        """
+        kept = self._kept[role]
+        if not kept.free.acquire(timeout=CONNECT_TIMEOUT_SECONDS):
+            raise psycopg.OperationalError("All connections for trips stay in use.")
         try:
-            yield line
-        except BaseException:
-            line.driver.close()
-            raise
-        if len(self._idle[role]) < self.most:
-            self._idle[role].append(line)
-        else:
-            line.driver.close()
+            line = kept.living() or _new_line(role)
+            try:
+                yield line
+            except BaseException:
+                line.driver.close()
+                raise
+            kept.idle.append(line)
+        finally:
+            kept.free.release()
 
     def dispose(self, *, close: bool) -> None:
         """Keep none any more. A forked child does not close them: its parent uses them on."""
-        idle, self._idle = self._idle, {role: [] for role in self._idle}
-        for line in chain(*idle.values()) if close else ():
+        before, self._kept = self._kept, {role: _Kept(self.most) for role in ROLES}
+        for line in chain(*(kept.idle for kept in before.values())) if close else ():
             line.driver.close()
 
-    def _living(self, role: Role) -> Line | None:
-        while self._idle[role]:
-            line = self._idle[role].pop()  # the one that was used last
+
+class _Kept:
+    """One role's lines that are not in use, and how many more may be."""
+
+    def __init__(self, most: int) -> None:
+        self.free = Semaphore(most)
+        self.idle: list[Line] = []
+
+    def living(self) -> Line | None:
+        """Return the line that was used last and has not been ended since; None if there is none."""
+        while self.idle:
+            line = self.idle.pop()
             try:
                 pooling.check(line.driver)
             except sa.exc.InvalidatePoolError:

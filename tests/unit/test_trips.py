@@ -78,11 +78,13 @@ def test_an_error_is_psycopgs_and_ends_nothing_but_its_own_trip() -> None:
 
 
 @pytest.mark.usefixtures("in_acme")
-def test_no_more_are_kept_than_the_pool_may_have() -> None:
+def test_who_finds_all_lines_in_use_waits_for_one_and_is_refused_at_last(monkeypatch: pytest.MonkeyPatch) -> None:
     trips = Trips(1)
-    with trips.line() as one, trips.line() as other:
+    monkeypatch.setattr("dashboard.core.trips.CONNECT_TIMEOUT_SECONDS", 0.1)
+    with trips.line() as first, pytest.raises(psycopg.OperationalError, match="stay in use"), trips.line():
         pass
-    assert [one.driver.closed, other.driver.closed] == [True, False]
+    with trips.line() as again:
+        assert again is first
     trips.dispose(close=True)
 
 
