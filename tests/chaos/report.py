@@ -25,7 +25,6 @@ def environment() -> dict[str, str]:
         "SECRET_KEY": Fernet.generate_key().decode(),
         "ENCRYPTION_KEYS": Fernet.generate_key().decode(),
         "PLATFORM_ROOT": PLATFORM,
-        "LOG_LEVEL": "WARNING",
         "LOG_FORMAT": "console",
         "LEASE_SECONDS": "4",
         "HEARTBEAT_SECONDS": "1",
