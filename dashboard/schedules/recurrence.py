@@ -6,6 +6,7 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
+from functools import lru_cache
 from itertools import islice
 from typing import Literal, cast, get_args
 
@@ -78,13 +79,18 @@ class _CronTimes:
         return None if found is None else found * DAY + times[0]
 
     def _next_day(self, day: int) -> int | None:
-        found, horizon = self.crontab.next_day(day), day + _HORIZON // DAY
-        while found is not None and found in self.skipped:
-            found = self.crontab.next_day(found + 1) if found < horizon else None
-        place = bisect_left(self.added, day)
-        if place < len(self.added) and (found is None or self.added[place] < found):
-            return self.added[place]
-        return found
+        return _next_day(self.crontab, self.skipped, self.added, day)
+
+
+# Another expression of the rule may fire each minute of days on which this one would look through a year each time.
+@lru_cache(maxsize=8192)
+def _next_day(crontab: Crontab, skipped: _Skipped, days: tuple[int, ...], day: int) -> int | None:
+    place = bisect_left(days, day)
+    added = days[place] if place < len(days) else None
+    found, horizon = crontab.next_day(day), day + _HORIZON // DAY if added is None else added
+    while found is not None and found in skipped:
+        found = crontab.next_day(found + 1) if found < horizon else None
+    return found if added is None or (found is not None and found < added) else added
 
 
 @dataclass(frozen=True, slots=True)
