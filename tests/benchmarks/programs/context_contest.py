@@ -10,7 +10,7 @@ import json
 import statistics
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import redis
@@ -50,13 +50,13 @@ class Carrier(ABC):
 
 
 class Plain(Carrier):
-    """Celery alone, over the same broker in the same process."""
+    """Celery alone, in the same process, with the same broker and what is said of it: a key prefix costs, too."""
 
-    queue = PLAIN_QUEUE
-
-    def __init__(self, task: Task) -> None:
+    def __init__(self, task: Task, options: Mapping[str, Any]) -> None:
         super().__init__(task)
+        self.queue = f"{options.get('global_keyprefix', '')}{PLAIN_QUEUE}"
         self.celery = Celery("plain", broker=task.redis_url, set_as_current=False)
+        self.celery.conf.broker_transport_options = dict(options)
         self.celery.conf.task_default_queue = PLAIN_QUEUE
         self.celery.conf.task_ignore_result = True
         self.empty: Any = self.celery.task(name="empty")(_empty)
@@ -71,7 +71,7 @@ def _empty(is_last: bool) -> None:
 
 def context(carrier: Carrier) -> dict[str, float]:
     """Return µs of CPU time over plain Celery's for publishing a message and for tracing a task; and the header."""
-    plain = Plain(carrier.task)
+    plain = Plain(carrier.task, carrier.celery.conf.broker_transport_options)
     client: Any = redis.Redis.from_url(carrier.task.redis_url)
     count = max(1, carrier.task.messages // SLICES)
     figures = {
