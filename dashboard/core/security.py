@@ -7,8 +7,6 @@ from itertools import chain
 from flask import Flask, Response, request
 from werkzeug.exceptions import HTTPException, UnprocessableEntity
 
-from dashboard.core.mounting import TASK
-
 CONTENT_SECURITY_POLICY = (
     "default-src 'self'; base-uri 'none'; object-src 'none'; form-action 'self'; frame-ancestors 'self'"
 )
@@ -40,8 +38,6 @@ def _refuse_unstorable() -> None:
 
 
 def _add_headers(response: Response) -> Response:
-    if TASK in request.environ:  # no browser reads it, and each task would pay for it
-        return response
     present = {name.lower() for name, _ in response.headers}
     for name, value in (HEADERS_ON_TLS if request.is_secure else HEADERS).items():
         if name.lower() not in present:
