@@ -20,7 +20,7 @@ import sqlalchemy as sa
 from dashboard.core.orm import system_scope
 from dashboard.core.tenancy import Tenant
 from dashboard.runs.load import reconcile
-from dashboard.runs.models import Run, RunEvent
+from dashboard.runs.models import Process, Run, RunEvent
 from dashboard.runs.states import ACTIVE_STATES, ADMITTED, INTERRUPTED, PROBLEM_STATES, RUNNING, SUCCEEDED
 from tests.chaos.clicker import Clicker
 from tests.chaos.site import PLUGINS, Site
@@ -249,6 +249,11 @@ class Storm:
         with self.site.app.app_context(), system_scope("test") as session:
             query = sa.select(Run.id, Run.fence).where(Run.id.in_(runs), Run.state.in_((ADMITTED, RUNNING)))
             return {(run_id, fence) for run_id, fence in session.execute(query)}
+
+    def is_attended(self) -> bool:
+        """Whether a worker has told that it is there, so that runs are admitted to it."""
+        with self.site.app.app_context(), system_scope("test") as session:
+            return session.scalar(sa.select(sa.exists().where(Process.kind == "worker", Process.slots > 0))) or False
 
     def said(self) -> str:
         """Return what the processes said last."""
