@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from datetime import UTC, datetime, timedelta
 from typing import Any
-from uuid import UUID
+from uuid import NAMESPACE_OID, UUID, uuid5
 
 import pytest
 
@@ -29,7 +29,15 @@ def operator(app: Dashboard, acme: Tenant) -> Browser:
 
 
 def nightly(app: Dashboard, tenant: Tenant, name: str = "Nightly", **values: Any) -> Schedule:
-    fields = {"kind": "cron", "crons": [NIGHTLY], "every_seconds": None, "anchor": None, "timezone": "UTC"}
+    """A schedule whose id, which its minute by H and its jitter follow from, is the same at each try."""
+    fields = {
+        "id": uuid5(NAMESPACE_OID, name),
+        "kind": "cron",
+        "crons": [NIGHTLY],
+        "every_seconds": None,
+        "anchor": None,
+        "timezone": "UTC",
+    }
     return make_schedule(app, tenant, **{"name": name, "next_at": AT, "params": {"word": "hi"}, **fields, **values})
 
 
