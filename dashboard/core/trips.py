@@ -1,4 +1,4 @@
-"""Ask PostgreSQL what every run needs anyhow past sessions, pool and cursors, which cost as much as the rest twice."""
+"""Ask PostgreSQL what every run needs anyhow past sessions, pool and cursors, which cost nearly as much again."""
 
 from __future__ import annotations
 
@@ -150,7 +150,7 @@ def tenant_call(call: LiteralString, arguments: Mapping[str, Any]) -> tuple[Any,
     """Call a function of the database for the bound tenant, in a transaction of its own; return its one row.
 
     `call` is like `SELECT * FROM claim_run(%(tenant)s, %(user)s, %(id)s)`: the first two arguments are known here, and
-    the function binds them itself. It costs a quarter of what `tenant_statement` does. Errors are psycopg's.
+    the function binds them itself. One question costs less than the two of `tenant_statement`. Errors are psycopg's.
     """
     with trips_of(current_app).line() as line:
         (row,) = line.ask(call, {**who_is_bound(), **arguments})
