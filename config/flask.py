@@ -12,6 +12,9 @@ CONNECT_TIMEOUT_SECONDS = 5
 UNANSWERED_MS = 15_000
 """After so long a network that swallows everything counts as gone; the kernel would try for a quarter of an hour."""
 
+WATCHES_CLIENT = "client_connection_check_interval=5s"
+"""Lets PostgreSQL end what it does for a process that is gone; it would go on waiting, and then do it all the same."""
+
 
 def flask_config(settings: Settings) -> dict[str, Any]:
     """Return what `app.config` holds for every tenant; what a tenant may change is laid over it."""
@@ -45,6 +48,7 @@ def flask_config(settings: Settings) -> dict[str, Any]:
 
 
 def _engine_options(settings: Settings) -> dict[str, Any]:
+    pooled = settings.direct_database_url is not None  # a pooler knows neither prepared statements nor that setting
     return {
         "pool_size": settings.database_pool_size,
         "max_overflow": settings.database_pool_size,
@@ -55,10 +59,10 @@ def _engine_options(settings: Settings) -> dict[str, Any]:
         "connect_args": {
             "connect_timeout": CONNECT_TIMEOUT_SECONDS,
             "application_name": "stationmaster",
-            "options": "-c timezone=UTC",
+            "options": "-c timezone=UTC" if pooled else f"-c timezone=UTC -c {WATCHES_CLIENT}",
             "keepalives_idle": 30,
             "keepalives_interval": 5,  # the user timeout then decides how many of them may stay unanswered
             "tcp_user_timeout": UNANSWERED_MS,
-            "prepare_threshold": None if settings.direct_database_url else 5,
+            "prepare_threshold": None if pooled else 5,
         },
     }

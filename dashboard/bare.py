@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from flask import Flask
+from flask import Flask, Request
+from werkzeug.routing import MapAdapter
 
 from config import logging, reporting
 from config.flask import flask_config
 from config.settings import Settings
 from dashboard import features
 from dashboard.core import mounting, secrets, trips
-from dashboard.core.tenancy import TenantConfig
+from dashboard.core.adapters import adapter_of
+from dashboard.core.tenancy import TenantConfig, current_binding
 from dashboard.database import db
 
 
@@ -20,6 +22,13 @@ class Dashboard(Flask):
     """The Flask application; its configuration is the bound tenant's."""
 
     config_class = TenantConfig
+
+    def create_url_adapter(self, request: Request | None) -> MapAdapter | None:
+        """Return a browser's own adapter; whatever else is done for a tenant has that of its root."""
+        binding = current_binding()
+        if binding is None or (request is not None and mounting.TASK not in request.environ):
+            return super().create_url_adapter(request)
+        return adapter_of(self.url_map, binding.root)
 
     def ensure_sync(self, func: Callable[..., Any]) -> Callable[..., Any]:
         """Return the function itself: none of ours is async, and to ask it each time costs each request and task."""

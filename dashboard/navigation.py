@@ -89,6 +89,11 @@ class Shell:
         return str(home_zone())
 
     @property
+    def other_zone(self) -> str | None:
+        """The organisation's zone, for a person who has another one of their own."""
+        return self.zone if self.tenant and self.zone != self.home_zone else None
+
+    @property
     def environment(self) -> str | None:
         return "development" if current_app.config["DEVELOPMENT"] else None
 

@@ -84,11 +84,14 @@ def write_env(file: Path, values: Mapping[str, str]) -> None:
 
 
 def remember_moves(file: Path, environment: Mapping[str, str], given: Mapping[str, str]) -> None:
-    """Write down what moved: `honcho start` and `flask` read the file, and the demo's tenants moved along."""
+    """Write down what moved: `honcho start` and `flask` read the file, and the demo's tenants moved along.
+
+    So are ports that the caller gave: other lines of the file, and the demo's addresses, name them.
+    """
     lines = file.read_text().splitlines(keepends=True)
     for number, line in enumerate(lines):
         for name, value in parse(line).items():
-            if name not in given and environment.get(name, value) != value:
+            if (name not in given or name in PREFERRED_PORTS) and environment.get(name, value) != value:
                 lines[number] = f'{name}="{environment[name]}"\n'
     file.write_text("".join(lines))
 
@@ -105,7 +108,7 @@ def effective_environment(written: Mapping[str, str], given: Mapping[str, str]) 
     for name, port in settled(wanted, lambda name: name not in given).items():
         before = written.get(name, str(port))
         if str(port) != before:
-            say(f"{name} is {port} from now on, because {before} is taken")
+            say(f"{name} is {port} from now on" + ("" if name in given else f", because {before} is taken"))
         values = moved(values, before, port) | {name: str(port)}
     return values
 

@@ -30,11 +30,12 @@ create_venv() {
 }
 
 # uv is pinned like everything else; where it has no build or can't reach the registry, pip does the same more slowly.
+# Neither removes what somebody installed beside it, such as a package with job types of their own.
 install_lock() {
   local lock="$1" pip=("$venv/bin/python" -m pip install --quiet --disable-pip-version-check --require-hashes)
   say "Installing $lock"
   [[ -x "$venv/bin/uv" ]] || "${pip[@]}" -r requirements/bootstrap.txt || true
-  if ! "$venv/bin/uv" pip sync --quiet --require-hashes --python "$venv/bin/python" "$lock" requirements/bootstrap.txt; then
+  if ! "$venv/bin/uv" pip install --quiet --require-hashes --python "$venv/bin/python" -r "$lock" -r requirements/bootstrap.txt; then
     say "uv could not do it; trying pip, which takes longer"
     "${pip[@]}" -r "$lock"
   fi

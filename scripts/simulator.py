@@ -1,21 +1,25 @@
-"""Simulates tenants of very different sizes on a few slots, admitted by `fairness.pick`, and draws what each gets."""
+"""Simulates tenants of different sizes on a few slots, admitted by the dispatcher's rule, and draws what each gets."""
 
 from __future__ import annotations
 
 import argparse
 import heapq
+import math
 import random
+import signal
 import statistics
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import MISSING, dataclass, field, fields
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from itertools import count, islice
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 from uuid import UUID
 
-from dashboard.runs.fairness import Backlog, Waiting, Window, charge, pick
+from dashboard.runs.dispatcher import KEPT_FOR_INTERACTIVE_FROM
+from dashboard.runs.fairness import Backlog, Pick, Waiting, Window, charge, most_of, pick, share_of
 
 SHORT_SECONDS, LONG_SECONDS = 0.3, 20.0
 COST_UNIT_SECONDS = 1.0
@@ -28,15 +32,22 @@ CLASSES = ("large", "middle", "small")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Setup:
-    """What is simulated. `load` is how much work arrives, as a multiple of what the slots can do."""
+    """What is simulated. `load` is how much work arrives, as a multiple of what the slots can do.
+
+    `long_runs` is the part of the runs that are long, `interactive` the part of the others that a person waits for;
+    `weights` and `caps` (runs at once) are by the tenant's number, from 1.
+    """
 
     tenants: int = 20
     slots: int = 10
     seconds: float = 900.0
-    load: float = 1.3
+    load: float = 1.2
     zipf: float = 1.2
     long_runs: float = 0.1
+    interactive: float = 0.1
     heavy_every: int = 0
+    weights: Mapping[int, float] = field(default_factory=dict)
+    caps: Mapping[int, int] = field(default_factory=dict)
     seed: int = 1
 
 
@@ -48,21 +59,26 @@ class Arrival:
     at: float
     tenant: int
     seconds: float
+    is_bulk: bool
 
 
 @dataclass(slots=True, kw_only=True)
 class Tenant:
-    """One tenant, its backlog, and what it got: slot seconds, and how long its runs waited."""
+    """One tenant, its backlog, and what it got: slot seconds, and how long its runs waited.
+
+    Backlog and waits are by lane: whether a run is bulk.
+    """
 
     number: int
     size: str
     weight: float
-    ready: deque[Arrival] = field(default_factory=deque)
+    max_running: int
+    ready: dict[bool, deque[Arrival]] = field(default_factory=lambda: {False: deque(), True: deque()})
     running: int = 0
     vtime: float = 0.0
     asked: float = 0.0
     got: float = 0.0
-    waits: list[float] = field(default_factory=list)
+    waits: dict[bool, list[float]] = field(default_factory=lambda: {False: [], True: []})
 
 
 class Policy(Protocol):
@@ -76,46 +92,61 @@ class Policy(Protocol):
 
 
 class Fair:
-    """What the dispatcher does: stride scheduling, at most half of the slots for one tenant."""
+    """What the dispatcher does: stride scheduling, a cap for each tenant, a slot kept from the bulk lane."""
 
     def __init__(self, tenants: Sequence[Tenant], slots: int) -> None:
         self.tenants = tenants
         self.slots = slots
         self.clock = 0.0
+        self.bulk_slots = slots - (slots >= KEPT_FOR_INTERACTIVE_FROM)
+        self.busy_bulk = 0
 
     def arrived(self, run: Arrival) -> None:
         tenant = self.tenants[run.tenant]
-        if not tenant.ready:
+        if not any(tenant.ready.values()):
             tenant.vtime = max(tenant.vtime, self.clock)
-        tenant.ready.append(run)
+        tenant.ready[run.is_bulk].append(run)
 
     def admit(self, free: int) -> list[Arrival]:
-        half = max(1, self.slots // 2)
-        most = max(1, self.slots - 1)
-        window = Window(queues=(QUEUE,), rooms=(free,), free=free, bulk=free, share=half, most=most)
-        return [self._start(each.tenant_id.int, each.tag) for each in pick(self._backlogs(free), window, EPOCH)]
+        bulk = max(0, min(free, self.bulk_slots - self.busy_bulk))
+        share, most = share_of(self.slots), most_of(self.slots)
+        window = Window(queues=(QUEUE,), rooms=(free,), free=free, bulk=bulk, share=share, most=most)
+        picks = pick(self._backlogs({False: free, True: bulk}), window, EPOCH)
+        self.clock = max([self.clock, *(each.tag for each in picks if each.tag is not None)])
+        return [self._start(each) for each in picks]
 
-    def _backlogs(self, free: int) -> Iterable[Backlog]:
+    def _backlogs(self, rooms: Mapping[bool, int]) -> Iterable[Backlog]:
         for tenant in self.tenants:
-            if tenant.ready:
+            waiting = tuple(
+                Waiting(id=run.id, is_bulk=is_bulk)
+                for is_bulk, runs in tenant.ready.items()
+                for run in islice(runs, rooms[is_bulk])
+            )
+            if waiting:
                 yield Backlog(
                     tenant_id=UUID(int=tenant.number),
-                    waiting=tuple(Waiting(id=run.id) for run in islice(tenant.ready, free)),
+                    waiting=waiting,
                     weight=tenant.weight,
+                    max_running=tenant.max_running,
                     running=tenant.running,
                     vtime=tenant.vtime,
                 )
 
-    def _start(self, number: int, tag: float) -> Arrival:
-        tenant = self.tenants[number]
-        tenant.vtime = tag
+    def _start(self, picked: Pick) -> Arrival:
+        """Take the oldest of the lane, which is the one that was picked."""
+        tenant = self.tenants[picked.tenant_id.int]
+        if picked.tag is not None:
+            tenant.vtime = picked.tag
+        elif picked.run.is_bulk:
+            tenant.vtime = self.clock
         tenant.running += 1
-        self.clock = max(self.clock, tag)
-        return tenant.ready.popleft()
+        self.busy_bulk += picked.run.is_bulk
+        return tenant.ready[picked.run.is_bulk].popleft()
 
     def ended(self, run: Arrival) -> None:
         tenant = self.tenants[run.tenant]
         tenant.running -= 1
+        self.busy_bulk -= run.is_bulk
         tenant.vtime += charge(run.seconds, COST_UNIT_SECONDS, tenant.weight)
 
 
@@ -137,8 +168,14 @@ class FirstCome:
 
 def make_tenants(setup: Setup) -> list[Tenant]:
     """Return the tenants, the largest first; one in `heavy_every` has twice the weight."""
+    share, most = share_of(setup.slots), most_of(setup.slots)
     return [
-        Tenant(number=number, size=_size(number, setup.tenants), weight=2.0 if _is_heavy(number, setup) else 1.0)
+        Tenant(
+            number=number,
+            size=_size(number, setup.tenants),
+            weight=setup.weights.get(number + 1, 2.0 if _is_heavy(number, setup) else 1.0),
+            max_running=min(most, setup.caps.get(number + 1, share)),
+        )
         for number in range(setup.tenants)
     ]
 
@@ -163,9 +200,10 @@ def arrivals(setup: Setup) -> list[Arrival]:
     at = dice.expovariate(rate)
     while at < setup.seconds:
         (tenant,) = dice.choices(range(setup.tenants), sizes)
-        seconds = LONG_SECONDS if dice.random() < setup.long_runs else SHORT_SECONDS
-        length = seconds * dice.uniform(0.5, 1.5)
-        runs.append(Arrival(id=UUID(int=len(runs)), at=at, tenant=tenant, seconds=length))
+        is_long = dice.random() < setup.long_runs
+        length = (LONG_SECONDS if is_long else SHORT_SECONDS) * dice.uniform(0.5, 1.5)
+        is_bulk = is_long or dice.random() >= setup.interactive
+        runs.append(Arrival(id=UUID(int=len(runs)), at=at, tenant=tenant, seconds=length, is_bulk=is_bulk))
         at += dice.expovariate(rate)
     return runs
 
@@ -186,20 +224,24 @@ def simulate(setup: Setup, runs: Sequence[Arrival], tenants: Sequence[Tenant], p
             free += 1
         for started in policy.admit(free) if free else ():
             free -= 1
-            tenants[started.tenant].waits.append(now - started.at)
+            tenants[started.tenant].waits[started.is_bulk].append(now - started.at)
             tenants[started.tenant].got += min(started.seconds, setup.seconds - now)
             heapq.heappush(events, (now + started.seconds, next(order), False, started))
 
 
-def entitled(tenants: Sequence[Tenant], capacity: float) -> list[float]:
-    """Return what each would get of `capacity` if it were divided by weight, and what one leaves among the others."""
+def entitled(tenants: Sequence[Tenant], capacity: float, seconds: float) -> list[float]:
+    """Return what each would get of `capacity` if it were divided by weight, and what one leaves among the others.
+
+    None gets more than it asked for, or than its runs at once can do in `seconds`.
+    """
+    wanted = [min(each.asked, each.max_running * seconds) for each in tenants]
     share = [0.0] * len(tenants)
     hungry = set(range(len(tenants)))
     while hungry and capacity > 0:
         unit = capacity / sum(tenants[each].weight for each in hungry)
-        sated = {each for each in hungry if tenants[each].asked <= unit * tenants[each].weight}
+        sated = {each for each in hungry if wanted[each] <= unit * tenants[each].weight}
         for each in sated or hungry:
-            share[each] = tenants[each].asked if sated else unit * tenants[each].weight
+            share[each] = wanted[each] if sated else unit * tenants[each].weight
             capacity -= share[each]
         hungry = hungry - sated if sated else set()
     return share
@@ -220,23 +262,32 @@ class Outcome:
     plain_p95: float
 
 
-def outcomes(setup: Setup) -> tuple[list[Outcome], list[Outcome]]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Picture:
+    """What came of a simulation: for classes of tenants, for each tenant, and for each lane."""
+
+    classes: list[Outcome]
+    tenants: list[Outcome]
+    lanes: list[Outcome]
+
+
+def outcomes(setup: Setup) -> Picture:
     """Simulate, and return what each class of tenants and each tenant got, beside one plain queue."""
     runs = arrivals(setup)
     tenants, plain = make_tenants(setup), make_tenants(setup)
     simulate(setup, runs, tenants, Fair(tenants, setup.slots))
     simulate(setup, runs, plain, FirstCome())
-    fair = entitled(tenants, setup.slots * setup.seconds)
     members = {size: [each.number for each in tenants if each.size == size] for size in CLASSES}
+    asked, done = (sum(getattr(each, name) for each in tenants) or 1.0 for name in ("asked", "got"))
+    fair = entitled(tenants, done, setup.seconds)
 
-    def outcome(name: str, numbers: Sequence[int]) -> Outcome:
-        done = sum(each.got for each in tenants) or 1.0
-        waits = [wait for number in numbers for wait in tenants[number].waits]
-        plain_waits = [wait for number in numbers for wait in plain[number].waits]
+    def outcome(name: str, numbers: Sequence[int], lanes: Sequence[bool] = (False, True)) -> Outcome:
+        waits = [wait for number in numbers for lane in lanes for wait in tenants[number].waits[lane]]
+        plain_waits = [wait for number in numbers for lane in lanes for wait in plain[number].waits[lane]]
         return Outcome(
             name=name,
             tenants=len(numbers),
-            asked=sum(tenants[number].asked for number in numbers) / (sum(each.asked for each in tenants) or 1.0),
+            asked=sum(tenants[number].asked for number in numbers) / asked,
             got=sum(tenants[number].got for number in numbers) / done,
             fair=sum(fair[number] for number in numbers) / (sum(fair) or 1.0),
             p50=_quantile(waits, 50),
@@ -245,8 +296,19 @@ def outcomes(setup: Setup) -> tuple[list[Outcome], list[Outcome]]:
             plain_p95=_quantile(plain_waits, 95),
         )
 
-    each = [outcome(f"tenant {one.number + 1}{' ×2' if one.weight > 1 else ''}", [one.number]) for one in tenants]
-    return [outcome(size, numbers) for size, numbers in members.items() if numbers], each
+    everybody = [each.number for each in tenants]
+    return Picture(
+        classes=[outcome(size, numbers) for size, numbers in members.items() if numbers],
+        tenants=[outcome(_named(setup, each), [each.number]) for each in tenants],
+        lanes=[outcome(lane, everybody, [lane == "bulk"]) for lane in ("interactive", "bulk")],
+    )
+
+
+def _named(setup: Setup, tenant: Tenant) -> str:
+    """Name a tenant, its weight where it is not 1, and its cap where one was given."""
+    number = tenant.number + 1
+    weight = f" ×{tenant.weight:g}" if tenant.weight != 1 else ""
+    return f"tenant {number}{weight}" + (f" ≤{tenant.max_running}" if number in setup.caps else "")
 
 
 def _quantile(values: Sequence[float], percent: int) -> float:
@@ -268,20 +330,29 @@ def table(classes: Iterable[Outcome]) -> str:
     return "\n".join(lines)
 
 
+def lanes_table(lanes: Iterable[Outcome]) -> str:
+    """Return how long the runs of each lane waited, below the columns of `table`."""
+    return "\n".join(
+        f"{row.name:<39}{row.p50:>10.1f} s{row.p95:>8.1f} s{row.plain_p50:>15.1f} s{row.plain_p95:>8.1f} s"
+        for row in lanes
+    )
+
+
 def chart(rows: Sequence[Outcome], most: int = 20) -> str:
     """Return what the first tenants got as bars; the mark is what would be fair."""
     scale = max(max(row.got, row.fair) for row in rows) or 1.0
-    return "\n".join(_bar(row, scale) for row in rows[:most])
+    rest = [f"… and {len(rows) - most:,} smaller ones"] if len(rows) > most else []
+    return "\n".join([*(_bar(row, scale) for row in rows[:most]), *rest])
 
 
 def _bar(row: Outcome, scale: float) -> str:
     cells = ["█" if (index + 0.5) / BAR_CELLS * scale <= row.got else " " for index in range(BAR_CELLS)]
     mark = min(BAR_CELLS - 1, round(row.fair / scale * BAR_CELLS))
     cells[mark] = "┃"
-    return f"{row.name:<14}│{''.join(cells)}│ {row.got:6.1%} of {row.fair:6.1%}   p95 {row.p95:7.1f} s"
+    return f"{row.name:<16}│{''.join(cells)}│ {row.got:6.1%} of {row.fair:6.1%}   p95 {row.p95:7.1f} s"
 
 
-ROW, LEFT, WIDTH = 22, 110, 520
+ROW, LEFT, WIDTH = 22, 130, 520
 
 
 def svg(rows: Sequence[Outcome], most: int = 40) -> str:
@@ -312,37 +383,83 @@ def _svg_row(row: Outcome, top: float, scale: float) -> str:
 
 
 def main(arguments: Sequence[str] | None = None, say: Callable[[str], None] = print) -> None:
-    """Simulate what the command line asks for, and print the table and the chart."""
-    options = _options(arguments)
-    names = ("tenants", "slots", "seconds", "load", "zipf", "long_runs", "heavy_every", "seed")
-    setup = Setup(**{name: getattr(options, name) for name in names})
-    classes, each = outcomes(setup)
+    """Simulate what the command line asks for, and print the tables and the chart."""
+    parser = _parser()
+    given = vars(parser.parse_args(arguments))
+    file = given.pop("svg", None)
+    setup = Setup(**{**given, "weights": dict(given.get("weights", ())), "caps": dict(given.get("caps", ()))})
+    if unknown := sorted(number for number in {*setup.weights, *setup.caps} if number > setup.tenants):
+        parser.error(f"there is no tenant {unknown[0]}: they are numbered from 1, the largest, to {setup.tenants}")
+    picture = outcomes(setup)
     length = timedelta(seconds=setup.seconds)
     say(f"{setup.tenants} tenants on {setup.slots} slots for {length}, {setup.load:g} × what they can do")
-    say(f"\n{table(classes)}\n\n{chart(each)}")
-    if options.svg:
-        options.svg.write_text(svg(each), encoding="utf-8")
+    say(f"\n{table(picture.classes)}\n\n{lanes_table(picture.lanes)}\n\n{chart(picture.tenants)}")
+    if file:
+        _draw(file, svg(picture.tenants), parser)
 
 
-def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="scripts/fairsim", description=__doc__)
-    usual = Setup()
-    parser.add_argument("--tenants", type=int, default=usual.tenants, help="how many tenants")
-    parser.add_argument("--slots", type=int, default=usual.slots, help="how many runs work at once")
-    parser.add_argument("--seconds", type=float, default=usual.seconds, help="how much time is simulated")
-    parser.add_argument("--load", type=float, default=usual.load, help="work that arrives, as a multiple of the slots'")
-    parser.add_argument("--zipf", type=float, default=usual.zipf, help="how unequal the tenants are; 0 is equal")
-    parser.add_argument("--long-runs", type=float, default=usual.long_runs, help="which part of the runs is long")
-    parser.add_argument(
-        "--heavy-every",
-        type=int,
-        default=usual.heavy_every,
-        help="one in so many has weight 2",
+def _draw(file: Path, drawing: str, parser: argparse.ArgumentParser) -> None:
+    try:
+        file.write_text(drawing, encoding="utf-8")
+    except OSError as error:
+        parser.error(f"{file} cannot be written: {error.strerror}")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="scripts/fairsim", description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter
     )
-    parser.add_argument("--seed", type=int, default=usual.seed, help="the same seed, the same runs")
-    parser.add_argument("--svg", type=Path, metavar="FILE", help="draw the chart there")
-    return parser.parse_args(arguments)
+    parser.set_defaults(**{each.name: each.default for each in fields(Setup) if each.default is not MISSING})
+    whole, positive, part = _number(int, 1), _number(float, 0.01), _number(float, 0, 1)
+    each_tenants: dict[str, Any] = {"action": "append", "metavar": "N=X", "default": argparse.SUPPRESS}
+    add = partial(parser.add_argument, metavar="X")
+    add("--tenants", type=whole, help="how many tenants; the first is the largest")
+    add("--slots", type=whole, help="how many runs work at once")
+    add("--seconds", type=positive, help="how much time is simulated")
+    add("--load", type=positive, help="work that arrives, as a multiple of what the slots can do")
+    add("--zipf", type=_number(float, 0), help="how unequal the tenants are; 0 is equal")
+    add("--long-runs", type=part, help="which part of the runs is long, 0 to 1")
+    add("--interactive", type=part, help="which part of the others a person waits for, 0 to 1")
+    add("--heavy-every", type=_number(int, 0), help="one tenant in so many has weight 2; 0 is none")
+    add(
+        "--weight", type=_of_tenant(positive), dest="weights", help="weight of tenant N; again for more", **each_tenants
+    )
+    add("--cap", type=_of_tenant(whole), dest="caps", help="runs at once of tenant N; again for more", **each_tenants)
+    add("--seed", type=int, help="the same seed, the same runs")
+    add("--svg", type=Path, metavar="FILE", default=argparse.SUPPRESS, help="draw the chart there")
+    return parser
+
+
+def _number(kind: type[int] | type[float], least: float, most: float = math.inf) -> Callable[[str], float]:
+    """Return what reads a number of the command line that lies between these."""
+    words = f"a {'whole number' if kind is int else 'number'}, {least:g} " + (
+        "or more" if most == math.inf else f"to {most:g}"
+    )
+
+    def read(text: str) -> float:
+        try:
+            number = kind(text)
+        except ValueError:
+            number = kind(least) - 1
+        if not least <= number <= most:
+            raise argparse.ArgumentTypeError(f"{text!r} is not {words}")
+        return number
+
+    return read
+
+
+def _of_tenant(value: Callable[[str], float]) -> Callable[[str], tuple[int, float]]:
+    """Return what reads a tenant's number and a value for it, like 1=2."""
+
+    def read(text: str) -> tuple[int, float]:
+        number, equals, rest = text.partition("=")
+        if not equals or not number.isdecimal() or not int(number):
+            raise argparse.ArgumentTypeError(f"{text!r} is not like 1=2, the number of a tenant and its value")
+        return int(number), value(rest)
+
+    return read
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # piped into head, it ends like any other filter
     main()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import pytest
@@ -102,6 +102,23 @@ def empty(app: Dashboard, postgres: PostgresAddress, database: str) -> None:
         for table in tables:
             connection.execute(sa.text(f"DELETE FROM {table}"))
     forget_cached(app)
+
+
+@pytest.fixture
+def analyze(app: Dashboard, postgres: PostgresAddress, database: str) -> Callable[[], None]:
+    """Call it to let PostgreSQL rewrite all tables and count their rows.
+
+    Plans hang on how many there are, and on the room that those of earlier tests have left; autovacuum comes at will.
+    """
+
+    def run() -> None:
+        url = _superuser_url(postgres, database)
+        engine = sa.create_engine(url, poolclass=sa.NullPool, isolation_level="AUTOCOMMIT")
+        with engine.connect() as connection:
+            tables = ", ".join(sorted(sa.inspect(connection).get_table_names()))
+            connection.execute(sa.text(f"VACUUM (FULL, ANALYZE) {tables}"))
+
+    return run
 
 
 def _superuser_url(postgres: PostgresAddress, database: str) -> str:

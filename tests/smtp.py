@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import ssl
 import threading
-from collections.abc import Iterator
+from collections.abc import Awaitable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from email import policy
@@ -16,7 +17,7 @@ from typing import Any, Literal
 from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import SMTP, AuthResult, Envelope, LoginPassword, Session
 
-from scripts.embedded import HOST, free_port
+from scripts.embedded import HOST
 
 Step = Literal["MAIL", "RCPT", "DATA", "CONTENT"]
 Break = Literal["MAIL", "RCPT", "DATA", "AFTER_354", "AFTER_CONTENT"]
@@ -93,8 +94,9 @@ def mail_server(
     *, password: str = "", certificate: ssl.SSLContext | None = None, starttls: bool = False
 ) -> Iterator[MailServerForTests]:
     """A running server; with a `password` it takes mail only from who signs in with it as `acme`."""
-    server = MailServerForTests(port=free_port())
-    controller = _Controller(server, password=password, certificate=certificate, starttls=starttls)
+    listener = socket.create_server((HOST, 0))
+    server = MailServerForTests(port=listener.getsockname()[1])
+    controller = _Controller(server, listener, password=password, certificate=certificate, starttls=starttls)
     controller.start()
     try:
         yield server
@@ -105,7 +107,13 @@ def mail_server(
 
 class _Controller(Controller):
     def __init__(
-        self, server: MailServerForTests, *, password: str, certificate: ssl.SSLContext | None, starttls: bool
+        self,
+        server: MailServerForTests,
+        listener: socket.socket,
+        *,
+        password: str,
+        certificate: ssl.SSLContext | None,
+        starttls: bool,
     ) -> None:
         tls = None if starttls else certificate
         handler = _Handler(server, sign_in=bool(password))
@@ -113,8 +121,13 @@ class _Controller(Controller):
             handler, hostname=HOST, port=server.port, ssl_context=tls, server_hostname=HOST, ready_timeout=READY_SECONDS
         )
         self.script = server
+        self.listener = listener
         self.password = password
         self.certificate = certificate if starttls else None
+
+    def _create_server(self) -> Awaitable[asyncio.AbstractServer]:
+        """Listen at the port that is bound already: nobody can take it in between."""
+        return self.loop.create_server(self._factory_invoker, sock=self.listener, ssl=self.ssl_context)
 
     def factory(self) -> SMTP:
         return _Protocol(

@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import signal
 import threading
+import time
 from _thread import start_new_thread
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from types import FrameType
 from typing import Any, cast
@@ -14,10 +15,11 @@ from uuid import UUID
 
 import sqlalchemy as sa
 import structlog
-from celery import bootsteps
 from celery.apps import worker
+from celery.concurrency import prefork
+from celery.platforms import EX_OK
 from celery.signals import worker_init, worker_ready, worker_shutting_down
-from celery.worker import WorkController
+from celery.worker import WorkController, state
 from celery.worker.request import Request
 from celery.worker.state import active_requests, reserved_requests
 from flask import Flask
@@ -33,9 +35,12 @@ from worker.executor import STOPPED, executor_of
 from worker.loops import Loop
 from worker.presence import Presence
 
-Handler = Callable[[int, FrameType | None], Any]
-
 IDLE_LOOK_SECONDS = 0.2
+
+LAST_STEP_SECONDS = 1.0
+"""How long a job has to stop, in a process that cannot kill it, before the process ends."""
+
+ASKED_TO_STOP = (signal.SIGTERM, signal.SIGQUIT, signal.SIGINT)
 
 log = structlog.get_logger(__name__)
 
@@ -67,13 +72,26 @@ class Attendance:
         if self.presence is not None:
             self.presence.wake()
 
-    def leave_soon(self) -> None:
-        """Take no more runs, and once the soft shutdown's time is over let the jobs of this process stop, too."""
+    def leave_in_time(self, _number: int, _frame: FrameType | None) -> None:
+        """Leave as soon as the last run has ended, at the latest when the soft shutdown's time is over.
+
+        A signal handler for pools whose jobs share the process: it must not wait, because a job, or gevent's loop,
+        stands still meanwhile. The second time only Ctrl-C is impatience.
+        """
+        for number in ASKED_TO_STOP:
+            signal.signal(number, signal.SIG_DFL if number == signal.SIGINT else signal.SIG_IGN)
+        state.should_stop = EX_OK  # type: ignore[assignment]
+        start_new_thread(self._see_to_the_end, ())
+
+    def _see_to_the_end(self) -> None:
         self.leave()
-        stop_all = executor_of(self.flask_app).heartbeat.stop_all
-        timer = threading.Timer(self.settings.soft_shutdown_seconds, stop_all)
-        timer.daemon = True
-        timer.start()
+        if busy := len(_taken()):
+            log.info("worker_stops", busy=busy, seconds=self.settings.soft_shutdown_seconds)
+        time.sleep(self.settings.soft_shutdown_seconds)
+        executor_of(self.flask_app).heartbeat.stop_all()
+        time.sleep(LAST_STEP_SECONDS)
+        self.end()
+        os._exit(EX_OK)  # what does not listen cannot be killed otherwise, and goes on elsewhere by now
 
     def wait_for_runs(self, taken: Sequence[tuple[UUID, int]], *, forever: bool) -> None:
         """Return once this worker holds no run, or the soft shutdown's time is over; `forever` waits for all of it.
@@ -126,16 +144,25 @@ class Worker(worker.Worker):
 
     def install_platform_tweaks(self, worker: WorkController) -> None:
         super().install_platform_tweaks(worker)
-        if attendance_of(cast(TenantCelery, self.app).flask_app).settings.worker_pool == "gevent":
-            for number in (signal.SIGTERM, signal.SIGQUIT):
-                signal.signal(number, _in_a_greenlet(cast(Handler, signal.getsignal(number))))
+        if not issubclass(cast(Any, self).pool_cls, prefork.TaskPool):
+            for number in ASKED_TO_STOP:
+                signal.signal(number, self._attendance.leave_in_time)
+
+    def on_stopped(self) -> None:
+        """Called once the pool has stopped: a bootstep of our own would stop before it after every other start."""
+        self._attendance.end()
+        super().on_stopped()
+
+    @property
+    def _attendance(self) -> Attendance:
+        return attendance_of(cast(TenantCelery, self.app).flask_app)
 
     def wait_for_soft_shutdown(self) -> bool:
         # Heroku tells every process to stop, and so does whoever watches this one: the second time is no impatience,
         # which Celery would take it for, and cut the runs off. Ctrl-C still is.
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
-        attendance = attendance_of(cast(TenantCelery, self.app).flask_app)
-        attendance.leave_soon()
+        attendance = self._attendance
+        attendance.leave()
         taken = _taken()
         if taken:
             log.info("worker_stops", busy=len(taken), seconds=attendance.settings.soft_shutdown_seconds)
@@ -151,24 +178,6 @@ def _taken() -> list[Request]:
             return list(reserved_requests)
 
 
-def _in_a_greenlet(handler: Handler) -> Handler:
-    """Return a handler that may wait: a signal often comes while gevent's loop itself is at work, which must not."""
-
-    def handle(number: int, frame: FrameType | None) -> None:
-        start_new_thread(handler, (number, frame))
-
-    return handle
-
-
-class Farewell(bootsteps.StartStopStep):
-    """Starts before the pool, so that it stops after it: then no run of this worker goes on."""
-
-    def stop(self, parent: WorkController) -> None:
-        attendance_of(cast(TenantCelery, parent.app).flask_app).end()
-
-    terminate = stop
-
-
 def install(celery: TenantCelery, settings: Settings) -> None:
     """Let the worker that `celery` becomes keep its attendance."""
     attendance = Attendance(celery.flask_app, settings)
@@ -176,7 +185,6 @@ def install(celery: TenantCelery, settings: Settings) -> None:
     worker_init.connect(attendance.begin, weak=False)
     worker_ready.connect(attendance.be_ready, weak=False)
     worker_shutting_down.connect(attendance.leave, weak=False)
-    celery.steps["worker"].add(Farewell)
     celery.Worker = celery.subclass_with_self(Worker)  # type: ignore[misc]
 
 

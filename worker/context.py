@@ -7,13 +7,13 @@ hooks, and in the consumer's `Request`. Never in signals: Celery swallows their 
 
 from __future__ import annotations
 
-import inspect
 import io
 import os
 import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
+from contextvars import copy_context
 from functools import wraps
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
@@ -31,9 +31,10 @@ from dashboard.core.carriage import HEADER, BadHeader, GoneActor, GoneTenant, un
 from dashboard.core.errors import NoTenant, StationmasterError
 from dashboard.core.mounting import REQUEST_ID, TASK, TASK_ID
 from dashboard.core.sending import CELERY_OWN, SendingCelery
-from dashboard.core.tenancy import DEFAULT_PORTS, Binding, bound, current_binding
+from dashboard.core.tenancy import CONTEXTS_ARE_ONE, DEFAULT_PORTS, Binding, bound, current_binding
 from dashboard.core.trips import trips_of
 from dashboard.database import db
+from worker.exits import EXITS, TaskExited, process_ends
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIEnvironment
@@ -43,9 +44,6 @@ log = structlog.get_logger(__name__)
 HOOKS = ("before_start", "on_success", "on_failure", "on_retry", "after_return")
 GUARDED = frozenset({"on_failure", "on_retry"})
 """Celery does not expect these to fail: it would call them again, and on some pools end the worker."""
-
-CONTEXTS_ARE_ONE = "ctx" in inspect.signature(flask.Flask.process_response).parameters
-"""From Flask 3.2 on a request context is an application context with a request."""
 
 
 class CarriedSession(dict[str, Any], SessionMixin):
@@ -130,12 +128,22 @@ class TenantTask(Task[Any, Any]):
             if not self._may_do_without_tenant and current_binding() is None:
                 raise NoTenant(f"{self.name} was called with no tenant bound.")
             return super().__call__(*args, **kwargs)
+        # What it sets in its context, like a word for each line of the log, must not be there for the next tenant's.
+        return copy_context().run(self._in_own_context, is_plain_call, *args, **kwargs)
+
+    def _in_own_context(self, is_plain_call: bool, /, *args: Any, **kwargs: Any) -> Any:
+        message: Any = self.request
         with ExitStack() as stack:
             self._enter_context(stack)
             if is_plain_call:  # an errback: the worker calls it inline, outside every context
                 return super().__call__(*args, **kwargs)
             message._protected = 1  # as Celery marks a message whose body has begun
-            return self.run(*args, **kwargs)
+            try:
+                return self.run(*args, **kwargs)
+            except EXITS as error:  # Celery would lose count of its messages, or end with it
+                if process_ends(error):
+                    raise
+                raise TaskExited(repr(error)) from error
 
     @property
     def _may_do_without_tenant(self) -> bool:
@@ -173,10 +181,12 @@ class TenantTask(Task[Any, Any]):
     def _refuse(self, refusal: StationmasterError) -> None:
         """Log it, and let the message start nothing: what it would publish could bring no tenant either."""
         message: Any = self.request
+        if getattr(message, "is_refused", False):  # by its before_start, a moment ago
+            return
         log.warning("message_refused", task=self.name, task_id=message.id, reason=str(refusal))
         if not message.called_directly:
             message.callbacks = message.errbacks = message.chain = message.chord = None
-            message.is_refused = True  # so that its hooks neither run nor refuse it once more
+            message.is_refused = True  # so that nothing of it runs, nor refuses it once more
 
 
 class TenantlessTask(TenantTask):

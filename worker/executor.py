@@ -35,9 +35,11 @@ from dashboard.runs.backoff import Backoff
 from dashboard.runs.leases import Claim, Fault, Outcome, Progress
 from dashboard.runs.models import Run
 from dashboard.runs.states import CANCELLED, DEAD, FAILED, RETRYING, RUNNING, SUCCEEDED, TIMED_OUT
+from worker.exits import EXITS, process_ends
 from worker.faults import fault_of, redacted, secrets_of
 from worker.heartbeat import Heartbeat, HeldRun
 from worker.outages import DATABASE_AWAY, first_line
+from worker.overtime import limited
 
 PROGRESS_SECONDS = 0.5
 """How often a job's progress is written at most; what comes between goes with the next heartbeat."""
@@ -76,10 +78,10 @@ class Executor:
             log.info("message_is_stale", run_id=str(run_id), fence=fence)
             return
         held = HeldRun(claim=claim, binding=require_binding())
-        with self.heartbeat.holding(held):
+        with self.heartbeat.holding(held), limited(held):
             outcome = self._attempt(held)
             if outcome is not None:
-                _finish(held, outcome)
+                _finish(claim, outcome)
 
     def refuse(self, run_id: UUID, fence: int, refusal: Exception) -> None:
         """Fail a run that must not be executed at all, such as for an actor who is gone."""
@@ -105,10 +107,11 @@ class Executor:
         job = _Job(held, Reporter(held, self.heartbeat))
         try:
             return job.run()
-        except SystemExit:  # the worker stops, and this child of its pool with it
-            _hand_back(held)
-            raise
-        except Exception as error:  # noqa: BLE001 - whatever a job raises is how it ended
+        except (Exception, *EXITS) as error:
+            held.has_ended = True
+            if process_ends(error):
+                _hand_back(held)
+                raise SystemExit from error
             return _verdict(held, error, job.reporter.secrets)
         finally:
             _forget_work()
@@ -174,6 +177,7 @@ class _Job:
         params = job.load_params(claim.params, claim.job_version)
         self.reporter.params = params
         result = as_json(job.run(self._context(), params))
+        self.held.has_ended = True
         _commit(claim)
         return Outcome(state=SUCCEEDED, result=result, progress=self.held.progress)
 
@@ -219,7 +223,7 @@ def _forget_work() -> None:
         db.session().invalidate()
 
 
-def _verdict(held: HeldRun, error: Exception, secrets: Sequence[str]) -> Outcome | None:
+def _verdict(held: HeldRun, error: BaseException, secrets: Sequence[str]) -> Outcome | None:
     """Return how the attempt ended, given what the job raised; None if that is not for this worker to say."""
     claim = held.claim
     match error:
@@ -284,14 +288,10 @@ def _hand_back(held: HeldRun, cause: str = STOPPED) -> Outcome | None:
     return None
 
 
-def _finish(held: HeldRun, outcome: Outcome) -> None:
-    """Write how the attempt ended, however long the database is away; a time limit that fires now comes too late."""
-    written = False
-    while not written:
-        try:
-            written = _written(held.claim, outcome)
-        except SoftTimeLimitExceeded:
-            log.info("time_limit_came_too_late", run_id=str(held.claim.run_id))
+def _finish(claim: Claim, outcome: Outcome) -> None:
+    """Write how the attempt ended, however long the database is away."""
+    while not _written(claim, outcome):
+        time.sleep(FINISH_RETRY_SECONDS)
 
 
 def _written(claim: Claim, outcome: Outcome) -> bool:
@@ -300,7 +300,6 @@ def _written(claim: Claim, outcome: Outcome) -> bool:
             log.warning("outcome_came_too_late", run_id=str(claim.run_id), fence=claim.fence, state=outcome.state)
     except DATABASE_AWAY as error:
         log.warning("outcome_not_written_yet", run_id=str(claim.run_id), reason=first_line(error))
-        time.sleep(FINISH_RETRY_SECONDS)
         return False
     except (psycopg.Error, UnicodeError) as error:
         if outcome is UNWRITABLE:

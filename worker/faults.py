@@ -32,9 +32,16 @@ def fault_of(error: BaseException, secrets: Iterable[str] = ()) -> Fault:
     lines = "".join(traceback.format_exception(error))
     return Fault(
         type=type(error).__name__,
-        message=redacted(str(error) or type(error).__name__, known)[:LONGEST_MESSAGE],
+        message=redacted(_sentence_of(error) or type(error).__name__, known)[:LONGEST_MESSAGE],
         traceback=redacted(lines, known)[-LONGEST_TRACEBACK:],
     )
+
+
+def _sentence_of(error: BaseException) -> str:
+    try:
+        return str(error)
+    except Exception:  # noqa: BLE001 - it is a plugin's own code
+        return ""
 
 
 def redacted(text: str, secrets: Iterable[str]) -> str:

@@ -39,13 +39,17 @@ log = structlog.get_logger(__name__)
 
 @dataclass(slots=True, eq=False)
 class HeldRun:
-    """A run that this process executes; `stop` says why it should no longer, once somebody said so."""
+    """A run that this process executes; `stop` says why it should no longer, once somebody said so.
+
+    `has_ended`: its job has, and its work is about to be committed, or how it ended to be written.
+    """
 
     claim: Claim
     binding: Binding
     stop: Stop | None = None
     progress: Progress | None = None
     unsaved: bool = False
+    has_ended: bool = False
     since: float = field(default_factory=time.monotonic)
 
     @property
@@ -54,7 +58,10 @@ class HeldRun:
 
     @property
     def is_given_up(self) -> bool:
-        return time.monotonic() - self.since > self.claim.timeout_seconds + GIVEN_UP_AFTER.total_seconds()
+        return (
+            not self.has_ended
+            and time.monotonic() - self.since > self.claim.timeout_seconds + GIVEN_UP_AFTER.total_seconds()
+        )
 
     @property
     def should_stop(self) -> bool:

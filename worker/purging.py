@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 
-import psycopg
 import sqlalchemy as sa
 import structlog
 
@@ -37,9 +36,7 @@ class Purger:
         try:
             self._delete(self._sweep)
         except sa.exc.OperationalError as error:
-            if not isinstance(error.orig, (psycopg.errors.QueryCanceled, psycopg.errors.LockNotAvailable)):
-                raise
-            self._sweep.give_way()
+            self._sweep.give_way(error)
             log.info("purge_gave_way", tenant=self._sweep.kept.slug, runs=self._sweep.runs)
             return GIVES_WAY_SECONDS
         return time.monotonic() - began  # so that it works half of the time at most

@@ -13,6 +13,7 @@ from typing import Any, cast
 
 import structlog
 from flask import Flask
+from sqlalchemy.orm import Session
 
 from config.patience import patience
 from config.settings import Settings
@@ -45,6 +46,9 @@ LONGER_GATHERING_SECONDS = LOOKAHEAD_SECONDS / 2
 
 ANOTHER_PLANS_SECONDS = 0.05
 """How long the planner leaves what is due to another one that holds it."""
+
+SOMEBODY_HOLDS_SECONDS = 0.05
+"""How long the reaper leaves a run whose time has come to whoever holds it."""
 
 RECONCILE_SECONDS = 60.0
 
@@ -92,6 +96,7 @@ class Reaper:
         self._reconciled_at = time.monotonic()
         self._looked_at: float | None = None
         self._trusts_leases_from = 0.0
+        self._ahead: float | None = None
 
     def step(self) -> float:
         begun = time.monotonic()
@@ -108,7 +113,8 @@ class Reaper:
     def _take_back(self, now: float) -> list[Move]:
         """Take back what is overdue; not for one lease after the database stood still: workers could not renew either.
 
-        A question that is under way meanwhile is given up, because its answer would come before they could.
+        A question that is under way meanwhile is given up, because its answer would come before they could. Nor for one
+        lease after its clock was set forward: every lease has run out by it.
         """
         lease = self.lease.total_seconds()
         if self._looked_at is not None and now - self._looked_at > lease / 2:
@@ -116,7 +122,15 @@ class Reaper:
         if now < self._trusts_leases_from:
             return []
         with patience(lease / 2), system_scope("reaper") as session:
+            if self._clock_was_set_forward(session):
+                self._trusts_leases_from = now + lease
+                return []
             return reaper.reap(session, self.lease)
+
+    def _clock_was_set_forward(self, session: Session) -> bool:
+        """Whether the database's clock has gained on ours, which nobody sets, since the last question."""
+        before, self._ahead = self._ahead, database_now(session).timestamp() - time.monotonic()
+        return before is not None and self._ahead - before > self.lease.total_seconds() / 2
 
     def _tell(self, reaped: list[Move]) -> None:
         for move in reaped:
@@ -129,6 +143,7 @@ class Reaper:
         with system_scope("reconcile") as session:
             drifts = reconcile(session)
             mend_buckets(session)
+            reaper.mend_leases(session, self.lease)
             reaper.forget_processes(session)
             doubted = doubt_abandoned(session)
         if doubted:
@@ -140,7 +155,7 @@ class Reaper:
         with system_scope("reaper") as session:
             due = reaper.next_due(session)
             seconds = POLL_SECONDS if due is None else (due - database_now(session)).total_seconds()
-        return min(max(seconds, 0.0), POLL_SECONDS)
+        return min(seconds, POLL_SECONDS) if seconds > 0 else SOMEBODY_HOLDS_SECONDS
 
 
 class Scheduler:

@@ -1,4 +1,4 @@
-"""Look after the scheduler beside its planner: say what is overdue, and follow new rules of time zones."""
+"""Look after schedules beside their planner: say what is overdue, follow new zone rules, let go on what was mended."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import structlog
 
 from dashboard.core.clock import database_now, tzdata_version
 from dashboard.core.orm import system_scope
+from dashboard.schedules.mending import let_go_on
 from dashboard.schedules.rezoning import follow_tzdata
 from dashboard.schedules.watchdog import bark
 
@@ -30,9 +31,19 @@ class Watchdog:
         if self._followed_at is None or time.monotonic() - self._followed_at > FOLLOW_SECONDS:
             self._follow()
             self._followed_at = time.monotonic()
+        self._mend()
         with system_scope("watchdog") as session:
             bark(session)
         return WATCH_SECONDS
+
+    def _mend(self) -> None:
+        """Not only at the start: a beat that lacks the plugin may still be holding schedules."""
+        after = None
+        while True:
+            with system_scope("mending") as session:
+                after = let_go_on(session, after)
+            if after is None:
+                return
 
     def _follow(self) -> None:
         after = None

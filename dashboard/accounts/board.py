@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
@@ -144,6 +145,15 @@ def members() -> list[Member]:
         )
         for row in rows
     ]
+
+
+def names_of(people: Iterable[UUID]) -> dict[UUID, str]:
+    """Return the names of those people whom the bound tenant may see: its members."""
+    ids = set(people)
+    if not ids:
+        return {}
+    rows = db.session.execute(sa.select(User.id, User.name).where(User.id.in_(ids)))
+    return {row.id: row.name for row in rows}
 
 
 def device_name(user_agent: str) -> str:

@@ -45,7 +45,7 @@ class Tenants(OfficeView):
     noun = "tenant"
     form = TenantForm
     details_template = "admin/tenant.html"
-    column_list = ("name", "slug", "root", "suspended_at", "created_at")
+    column_list = ("name", "slug", "root", "runs_paused_at", "suspended_at", "created_at")
     column_labels: ClassVar[dict[str, str]] = {
         "slug": "Short name",
         "root": "Address",
@@ -231,7 +231,13 @@ class Processes(OfficeView):
 
     column_list = ("kind", "name", "host", "pid", "slots", "busy", "started_at", "seen_at", "stopped_at")
     column_details_list = (*column_list, "queues", "tick_ms", "skew_ms", "tzdata")
-    column_labels: ClassVar[dict[str, str]] = {"seen_at": "Last seen", "pid": "PID", "tzdata": "Time zone rules"}
+    column_labels: ClassVar[dict[str, str]] = {
+        "started_at": "Started",
+        "seen_at": "Last seen",
+        "stopped_at": "Stopped",
+        "pid": "PID",
+        "tzdata": "Time zone rules",
+    }
     column_sortable_list = ("kind", "name", "host", "started_at", "seen_at")
     column_default_sort = ("seen_at", True)
 

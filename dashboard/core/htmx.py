@@ -37,10 +37,14 @@ def fragment_or_page(
 ) -> Response:
     """Render `fragment` for htmx and `page` for everybody else, from the same context.
 
-    The page includes the fragment. `tag` is the version that the next poll compares (see `unchanged`).
+    The page includes the fragment. `tag` is the version that the next poll compares (see `unchanged`). What a poll
+    brings has the alerts above the page with it, so that a page which stays open hears of them.
     """
-    name = fragment if wants_fragment(request) else page
-    return uncached(make_response(render_template(name, **context), status), tag)
+    is_answer = wants_fragment(request)
+    body = render_template(fragment if is_answer else page, **context)
+    if is_answer and tag is not None:
+        body += render_template("layouts/_alerts.html", is_answer=True)
+    return uncached(make_response(body, status), tag)
 
 
 def form_page(name: str, /, *, errors: Mapping[str, str], status: int | None = None, **context: object) -> Response:

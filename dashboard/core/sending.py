@@ -6,12 +6,11 @@ The web process only sends; `worker.context` adds the two roads in.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import cached_property
 from typing import Any
 
 from celery import Celery, Task
 from celery._state import get_current_task
-from celery.result import AsyncResult, GroupResult
+from celery.backends.redis import RedisBackend
 from flask import Flask, has_request_context, request
 
 from config.celery import celery_config
@@ -29,23 +28,16 @@ class WouldBlock(StationmasterError):
     """A page must not wait for a task. Ask `ready()`, or let the page look again."""
 
 
-class _PromptMixin:
-    """A result that a request cannot wait for: what is there is returned, for anything else WouldBlock is raised."""
+class PromptBackend(RedisBackend):
+    """Celery's results, for which no request can wait: what is there is returned, for anything else WouldBlock raised.
 
-    def get(self, *args: Any, **options: Any) -> Any:
-        """Return what the task returned. In a request, raises WouldBlock if that is not there yet."""
-        result: Any = super()
+    All ways to wait end here: `get`, `wait` and `join`, of one result and of several, of whatever class.
+    """
+
+    def _wait_for_pending(self, result: Any, **options: Any) -> Any:
         if has_request_context() and TASK not in request.environ and not result.ready():
             raise WouldBlock
-        return result.get(*args, **options)
-
-
-class PromptResult(_PromptMixin, AsyncResult[Any]):
-    """One task's."""
-
-
-class PromptResults(_PromptMixin, GroupResult):
-    """Several tasks'."""
+        return super()._wait_for_pending(result, **options)  # type: ignore[misc]
 
 
 class SendingTask(Task[Any, Any]):
@@ -62,17 +54,10 @@ class SendingCelery(Celery):
 
     task_cls = SendingTask  # type: ignore[assignment]
 
-    @cached_property
-    def AsyncResult(self) -> Any:  # noqa: N802 - Celery's name
-        return self.subclass_with_self(PromptResult, name="AsyncResult")
-
-    @cached_property
-    def GroupResult(self) -> Any:  # noqa: N802 - Celery's name
-        return self.subclass_with_self(PromptResults, name="GroupResult")
-
     def __init__(self, settings: Settings, **options: Any) -> None:
         super().__init__("stationmaster", set_as_current=False, **options)
         self.header_key = header_key(settings.secret_key.get_secret_value())
+        self.loader.override_backends = dict.fromkeys(("redis", "rediss"), f"{__name__}:PromptBackend")
         self.config_from_object(celery_config(settings))
 
     def send_task(self, name: str, *args: Any, **options: Any) -> Any:

@@ -6,6 +6,7 @@ binds it for a task, `flask … --tenant` binds it for a command. Everything els
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from contextvars import ContextVar, copy_context
@@ -14,7 +15,8 @@ from functools import lru_cache, wraps
 from typing import Any, Literal, NoReturn, ParamSpec, Protocol, Self, TypeVar, cast
 from uuid import UUID
 
-from flask import Config, Flask, current_app
+from flask import Config, Flask, current_app, has_request_context
+from flask.globals import app_ctx
 
 from dashboard.core.errors import NoTenant
 
@@ -23,6 +25,9 @@ ActorKind = Literal["user", "schedule", "system"]
 HTTP: Scheme = "http"
 HTTPS: Scheme = "https"
 DEFAULT_PORTS = {"http": 80, "https": 443}
+
+CONTEXTS_ARE_ONE = "ctx" in inspect.signature(Flask.process_response).parameters
+"""From Flask 3.2 on a request context is an application context with a request."""
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -167,10 +172,9 @@ class _Bound:
         _bound.reset(self.token)
 
 
-def act_as(actor: Actor, *, locale: str | None = None) -> None:
-    """Name the actor of the current binding, once sign-in has told who it is, and the language they read."""
-    binding = require_binding()
-    _bound.set(replace(binding, actor=actor, locale=locale or binding.locale))
+def act_as(actor: Actor) -> None:
+    """Name the actor of the current binding, once sign-in has told who it is."""
+    _bound.set(replace(require_binding(), actor=actor))
 
 
 def carry(function: Callable[P, R]) -> Callable[P, R]:
@@ -183,7 +187,7 @@ def carry(function: Callable[P, R]) -> Callable[P, R]:
     app: Flask = current_app._get_current_object()  # type: ignore[attr-defined]
 
     def in_own_context(*args: P.args, **kwargs: P.kwargs) -> R:
-        with app.app_context():
+        with _own_context(app):
             return function(*args, **kwargs)
 
     @wraps(function)
@@ -191,6 +195,13 @@ def carry(function: Callable[P, R]) -> Callable[P, R]:
         return context.copy().run(in_own_context, *args, **kwargs)
 
     return carried
+
+
+def _own_context(app: Flask) -> AbstractContextManager[Any]:
+    """Return a context with `g` and `db.session` of its own, in which the request that is open here stays open."""
+    if CONTEXTS_ARE_ONE and has_request_context():
+        return cast(AbstractContextManager[Any], cast(Any, app_ctx).copy())
+    return app.app_context()
 
 
 class Resolver(Protocol):

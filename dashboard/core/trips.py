@@ -17,7 +17,6 @@ from flask import Flask, current_app
 from psycopg import pq
 from psycopg.adapt import PyFormat, Transformer
 from psycopg.generators import execute
-from psycopg.rows import dict_row
 
 from config import pooling
 from config.flask import CONNECT_TIMEOUT_SECONDS
@@ -30,56 +29,91 @@ Role = Literal["system"] | None
 
 ROLES: Final[tuple[Role, ...]] = (None, "system")
 
+Rows = list[tuple[Any, ...]]
+
+BEGIN: Final = "BEGIN"
+COMMIT: Final = "COMMIT"
+DONE: Final = (pq.ExecStatus.TUPLES_OK, pq.ExecStatus.COMMAND_OK, pq.ExecStatus.PIPELINE_SYNC)
+
 log = structlog.get_logger(__name__)
 
 
 class Line:
-    """A connection, and the statements that it has prepared for it. Each trip is a transaction if none is open."""
+    """A connection, and the statements that it has prepared for it. Each trip is a transaction if none is open.
+
+    Roll back by an error or by a question, not by psycopg's `rollback()`: that lets go of all prepared statements.
+    """
 
     def __init__(self, driver: psycopg.Connection[Any]) -> None:
         self.driver = driver
         self._transformer = Transformer.from_context(driver)
         self._prepared: dict[str, bytes] = {}
+        self._has_to_begin = False
 
-    def ask(self, statement: str, values: Mapping[str, Any]) -> list[tuple[Any, ...]]:
+    def ask(self, statement: str, values: Mapping[str, Any]) -> Rows:
         """Return the rows that a statement answers with; its parameters are psycopg's, like `%(id)s`.
 
         Their types are what PostgreSQL makes of their places: where it cannot know, the statement has a CAST.
         """
-        text, names = _numbered(statement)
-        given = [values[name] for name in names]
-        dumped = self._transformer.dump_sequence(given, [PyFormat.TEXT] * len(given))
-        if self.driver.prepare_threshold is None:  # a pooler stands before the database
-            self.driver.pgconn.send_query_params(text, dumped, result_format=pq.Format.BINARY)
-        else:
-            self.driver.pgconn.send_query_prepared(self._name(statement), dumped, result_format=pq.Format.BINARY)
-        result = self._answer()
-        self._transformer.set_pgresult(result)
-        return self._transformer.load_rows(0, result.ntuples, tuple)
+        if self._has_to_begin:
+            return self.ask_all((statement, values))[0]
+        self._prepare(statement)
+        self._send(statement, values)
+        return self._rows(self._answer())
+
+    def ask_all(self, *questions: tuple[str, Mapping[str, Any]]) -> list[Rows]:
+        """Ask several in one trip, and return the rows of each. Each sees what those before it did."""
+        if self._has_to_begin:
+            self._has_to_begin = False
+            return self.ask_all((BEGIN, {}), *questions)[1:]
+        for statement, _ in questions:
+            self._prepare(statement)
+        self.driver.pgconn.enter_pipeline_mode()
+        for statement, values in questions:
+            self._send(statement, values)
+        self.driver.pgconn.pipeline_sync()
+        answers = [self._rows(self._answer()) for _ in questions]
+        self._answer()  # to the end of the pipeline
+        self.driver.pgconn.exit_pipeline_mode()
+        return answers
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
-        """Commit at the end. After an error the connection is of no use any more."""
-        self._tell(b"BEGIN")
+        """Begin with the first question, and commit at the end. After an error the connection is of no use any more."""
+        self._has_to_begin = True
         yield
-        self._tell(b"COMMIT")
+        if not self._has_to_begin:
+            self.ask(COMMIT, {})
+        self._has_to_begin = False
 
-    def _tell(self, command: bytes) -> None:
-        self.driver.pgconn.send_query(command)
-        self._answer()
+    @property
+    def _prepares(self) -> bool:
+        """False where a pooler stands before the database."""
+        return self.driver.prepare_threshold is not None
 
-    def _name(self, statement: str) -> bytes:
-        name = self._prepared.get(statement)
-        if name is None:
+    def _prepare(self, statement: str) -> None:
+        if self._prepares and statement not in self._prepared:
             name = b"trip%d" % next(_numbers)
             self.driver.pgconn.send_prepare(name, _numbered(statement)[0])
             self._answer()
             self._prepared[statement] = name
-        return name
+
+    def _send(self, statement: str, values: Mapping[str, Any]) -> None:
+        text, names = _numbered(statement)
+        given = [values[name] for name in names]
+        dumped = self._transformer.dump_sequence(given, [PyFormat.TEXT] * len(given))
+        if self._prepares:
+            self.driver.pgconn.send_query_prepared(self._prepared[statement], dumped, result_format=pq.Format.BINARY)
+        else:
+            self.driver.pgconn.send_query_params(text, dumped, result_format=pq.Format.BINARY)
+
+    def _rows(self, result: pq.abc.PGresult) -> Rows:
+        self._transformer.set_pgresult(result)
+        return self._transformer.load_rows(0, result.ntuples, tuple)
 
     def _answer(self) -> pq.abc.PGresult:
         result: pq.abc.PGresult = self.driver.wait(execute(self.driver.pgconn))[0]
-        if result.status not in (pq.ExecStatus.TUPLES_OK, pq.ExecStatus.COMMAND_OK):
+        if result.status not in DONE:
             raise psycopg.errors.error_from_result(result, self.driver.info.encoding)
         return result
 
@@ -157,20 +191,14 @@ def tenant_call(call: LiteralString, arguments: Mapping[str, Any]) -> tuple[Any,
     return row
 
 
-def tenant_statement(statement: LiteralString, values: Mapping[str, Any]) -> list[dict[str, Any]]:
+def tenant_statement(statement: LiteralString, values: Mapping[str, Any]) -> Rows:
     """Run one statement for the bound tenant, in a transaction of its own and in one trip; return its rows.
 
-    For what runs do often (renewal, progress, log lines): a session makes five trips for the same. What a pipeline
-    sends at once is one transaction to PostgreSQL, which ends with it: no BEGIN, no COMMIT. Parameters are psycopg's,
-    like `%(id)s`, and so are the errors.
+    For what runs do often (renewal, progress, log lines): a session makes five trips for the same. What is asked at
+    once is one transaction to PostgreSQL, which ends with it: no BEGIN, no COMMIT. Errors are psycopg's.
     """
-    who = who_is_bound()
     with trips_of(current_app).line() as line:
-        cursor = line.driver.cursor(row_factory=dict_row)
-        with line.driver.pipeline():
-            line.driver.execute(SET_TENANT, who)
-            cursor.execute(statement, values)
-    return cursor.fetchall() if cursor.description else []
+        return line.ask_all((SET_TENANT, who_is_bound()), (statement, values))[1]
 
 
 @contextmanager

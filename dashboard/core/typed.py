@@ -34,11 +34,11 @@ def whole_number(text: str) -> int | None:
     return int(text) if text.isascii() and text.isdigit() and len(text) <= MOST_DIGITS else None
 
 
-def wall_time(text: str, zone: ZoneInfo, shown: datetime | None = None) -> datetime | None:
+def wall_time(text: str, zone: ZoneInfo, shown: datetime | None = None, *, latest: bool = False) -> datetime | None:
     """Return the UTC moment of a wall time like `2026-11-25T09:14` in `zone`, or None if it is none.
 
     `shown` is the moment that the field showed before. Unless another time was typed it is meant, also where that time
-    comes twice; otherwise the first pass is.
+    comes twice; otherwise the first pass is, or with `latest` the second one.
     """
     try:
         moment = datetime.fromisoformat(text)
@@ -46,7 +46,10 @@ def wall_time(text: str, zone: ZoneInfo, shown: datetime | None = None) -> datet
         return None
     if shown is not None and shown.astimezone(zone).replace(tzinfo=None, microsecond=0) == moment.replace(tzinfo=None):
         return shown
-    return moment.replace(tzinfo=zone).astimezone(UTC) if is_everywhere(moment) else None
+    if not is_everywhere(moment):
+        return None
+    passes = [moment.replace(tzinfo=zone, fold=fold).astimezone(UTC) for fold in (0, 1)]
+    return max(passes) if latest else passes[0]
 
 
 def instant(text: str) -> datetime | None:

@@ -27,11 +27,11 @@ RUN_WORDS: Mapping[str, StateWord] = {
     "running": StateWord("Running", "spinner", "run", "A worker is at it.", spins=True),
     "retrying": StateWord("Retrying", "retry", "warn", "Failed and will try again."),
     "succeeded": StateWord("Succeeded", "check", "ok", "Did all it should."),
-    "failed": StateWord("Failed", "cross", "bad", "Ended with an error that trying again does not mend."),
+    "failed": StateWord("Failed", "cross", "bad", "Ended with an error, and is not tried again."),
     "dead": StateWord("Dead", "stop", "bad", "Used up all its attempts."),
-    "cancelled": StateWord("Cancelled", "ban", "idle", "A person stopped it."),
+    "cancelled": StateWord("Cancelled", "ban", "idle", "Somebody stopped it, or the next fire of its schedule."),
     "timed_out": StateWord("Timed out", "timer", "bad", "Ran into its time limit."),
-    "interrupted": StateWord("Interrupted", "bolt", "bad", "Its worker died, and it must not run twice unasked."),
+    "interrupted": StateWord("Interrupted", "bolt", "bad", "Was cut off in the middle; it must not run twice unasked."),
     "skipped": StateWord("Skipped", "skip", "idle", "Never started; the reason says why."),
 }
 

@@ -8,9 +8,13 @@ from zoneinfo import ZoneInfo
 from flask import Flask, current_app, has_request_context, request
 
 from dashboard.core.clock import zone_names
+from dashboard.core.tenancy import current_binding
 
 ZONE_COOKIE = "zone"
 """This browser's choice of zone, written by theme.js; empty or absent means none."""
+
+ORGANISATION = "organisation"
+"""What the cookie says of the zone of whichever tenant is bound: browsers may know several tenants by one cookie."""
 
 BROWSER_ZONE_COOKIE = "browser-zone"
 """The zone that the viewer's machine is set to, written by theme.js; absent without JavaScript."""
@@ -27,8 +31,9 @@ def display_zone() -> ZoneInfo:
 
 
 def browser_choice() -> ZoneInfo | None:
-    """Return the zone that was chosen in the menu of this browser, or None."""
-    return _named(request.cookies.get(ZONE_COOKIE, ""))
+    """Return the zone that was chosen in the menu of this browser, or None. The platform is no organisation."""
+    chosen = request.cookies.get(ZONE_COOKIE, "")
+    return tenant_zone() if chosen == ORGANISATION and current_binding() else _named(chosen)
 
 
 def home_zone() -> ZoneInfo:

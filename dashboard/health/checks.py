@@ -24,9 +24,12 @@ from dashboard.core.clock import tzdata_version, utc_now
 from dashboard.core.formats import duration, plural
 from dashboard.core.orm import Base, db, system_scope
 from dashboard.database import MIGRATIONS
+from dashboard.jobs.registry import all_job_types
+from dashboard.jobs.registry import plugins as loaded_plugins
 from dashboard.monitor.fleet import Fleet, load_fleet
 from dashboard.monitor.upstream import Flower, FlowerAway, FlowerBusy
 from dashboard.runs.models import TenantLoad
+from dashboard.schedules.models import Schedule
 from dashboard.schedules.watchdog import LISTED, overdue
 
 Status = Literal["ok", "warn", "fail"]
@@ -229,6 +232,22 @@ def schedules() -> Iterator[Finding]:
         yield Finding(part="schedules", status="ok", sentence="None is overdue.")
 
 
+def plugins() -> Iterator[Finding]:
+    """Which job types the plugins bring here, and whether schedules wait for one that none brings."""
+    known = {job.key for job in all_job_types()}
+    with system_scope("doctor") as session:
+        wanted = set(session.scalars(sa.select(Schedule.job_type).where(Schedule.archived_at.is_(None)).distinct()))
+    if missing := sorted(wanted - known):
+        yield Finding(
+            part="plugins",
+            status="warn",
+            sentence=f"Schedules need job types that nothing here brings: {', '.join(missing)}.",
+            advice="Name their modules in PLUGINS or install their package, for every process; or archive them.",
+        )
+    brought = [f"{name} brings {', '.join(keys) or 'no job type'}" for name, keys in loaded_plugins().items()]
+    yield Finding(part="plugins", status="ok", sentence=f"{'; '.join(brought) or 'There are none'}.")
+
+
 def counters() -> Iterator[Finding]:
     """Whether each tenant's counters were what its runs say, all of the last day."""
     with system_scope("doctor") as session:
@@ -274,6 +293,7 @@ NEEDS_SCHEMA: dict[str, Check] = {
     "workers": workers,
     "beat": beat,
     "schedules": schedules,
+    "plugins": plugins,
     "counters": counters,
 }
 

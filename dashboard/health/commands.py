@@ -21,8 +21,8 @@ WORDS = {"ok": ("ok  ", "green"), "warn": ("WARN", "yellow"), "fail": ("FAIL", "
 def doctor(mail: bool, as_json: bool) -> None:
     """Check every part; exit 1 if one is not well, and say what to do.
 
-    Checks the database, its roles, walls and migrations, the broker, clocks, time zone rules, workers, beat and
-    Flower.
+    Checks the database, its roles, walls and migrations, the broker, clocks, time zone rules, workers, beat, plugins
+    and Flower.
     """
     findings = examine()
     if mail and not failed(findings, "database") and not failed(findings, "migrations"):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Mapping
 from typing import Any, Protocol
 
@@ -11,6 +13,8 @@ from markupsafe import Markup
 from dashboard.jobs.params import redact, shown
 from dashboard.jobs.registry import UnknownJobType, job_type
 from dashboard.runs.models import Run
+
+ADDRESS = re.compile(r"https?://\S+")
 
 
 class HasParams(Protocol):
@@ -22,7 +26,9 @@ class HasParams(Protocol):
 
 def init_app(app: Flask) -> None:
     """Add the globals that the pages of runs and schedules use."""
-    app.jinja_env.globals.update(job_label=job_label, shown_params=shown_params, run_detail=run_detail)
+    app.jinja_env.globals.update(
+        job_label=job_label, shown_params=shown_params, shown_result=shown_result, run_detail=run_detail
+    )
 
 
 def job_label(key: str) -> str:
@@ -39,6 +45,23 @@ def shown_params(of: HasParams) -> list[tuple[str, Any]]:
         return list(shown(job_type(of.job_type).Params, of.params))
     except UnknownJobType:
         return list(_plain(redact(of.params)).items())
+
+
+def shown_result(result: Mapping[str, Any]) -> list[tuple[str, Any]]:
+    """Return names and values of what a job returned: an address of the web as a link, what holds more as JSON."""
+    return [(name, _shown_value(value)) for name, value in result.items()]
+
+
+def _shown_value(value: Any) -> Any:
+    match value:
+        case bool():
+            return "Yes" if value else "No"
+        case str() if ADDRESS.fullmatch(value):
+            return Markup('<a href="{0}" rel="noopener noreferrer">{0}</a>').format(value)
+        case dict() | list():
+            return Markup("<code>{}</code>").format(json.dumps(value, ensure_ascii=False))
+        case _:
+            return value
 
 
 def run_detail(run: Run) -> Markup:

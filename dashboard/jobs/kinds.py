@@ -183,11 +183,16 @@ def _write_moment(stored: Any) -> str:
     return f"{local:%Y-%m-%dT%H:%M}"
 
 
+def _write_lines(stored: Any) -> str:
+    """A parameter may have been something else than a list when it was stored."""
+    return "\n".join(map(str, stored)) if isinstance(stored, list | tuple) else str(stored)
+
+
 def _write_nothing(_stored: Any) -> str:
     return ""
 
 
-_LINES = Kind(control="textarea", read=_split_lines, write="\n".join, attrs={"rows": LIST_ROWS}, mono=True, blank=())
+_LINES = Kind(control="textarea", read=_split_lines, write=_write_lines, attrs={"rows": LIST_ROWS}, mono=True, blank=())
 _MOMENT = Kind(control="datetime-local", read=_read_moment, write=_write_moment)
 _SIMPLE: dict[Any, Kind] = {
     int: Kind(control="number", attrs={"step": 1}),

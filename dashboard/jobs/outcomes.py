@@ -24,12 +24,25 @@ class PermanentError(StationmasterError):
     """This cannot succeed by trying again."""
 
 
+LONGEST_RETRY = timedelta(days=366)
+
+
 class RetryLater(StationmasterError):
-    """Not now: the run waits for its next attempt, `after` from now, as long as it has attempts left."""
+    """Not now: the run waits for its next attempt, `after` from now, as long as it has attempts left.
+
+    A negative wait is none. Raises TypeError or ValueError for one that is no timedelta, or longer than LONGEST_RETRY:
+    then the run is tried again as after any error, and shows this one.
+    """
 
     def __init__(self, after: timedelta, reason: str = "") -> None:
+        if not isinstance(after, timedelta):
+            raise TypeError(f"RetryLater takes a timedelta, not {after!r}.")
+        if after > LONGEST_RETRY:
+            raise ValueError(
+                f"RetryLater takes {LONGEST_RETRY.days} days at most, not {after}. Let the job ask for less."
+            )
         super().__init__(reason or "The job asked for another try later.")
-        self.after = after
+        self.after = max(after, timedelta())
 
 
 class RunStopped(StationmasterError):
@@ -37,7 +50,10 @@ class RunStopped(StationmasterError):
 
 
 class BadResult(PermanentError):
-    """The job returned no JSON object, one too deep, or text that PostgreSQL cannot hold: its result cannot be kept."""
+    """What the job returned cannot be kept: it must be a dict that JSON and PostgreSQL can hold, or None."""
+
+    def __init__(self, why: object) -> None:
+        super().__init__(f"What the job returned cannot be kept: {str(why).rstrip('.')}.")
 
 
 def as_json(result: object) -> dict[str, Any] | None:
@@ -49,12 +65,12 @@ def as_json(result: object) -> dict[str, Any] | None:
     if result is None:
         return None
     if not isinstance(result, Mapping):
-        raise BadResult
+        raise BadResult(f"it is of type {type(result).__name__}, and must be a dict or None")
     try:
         stored: dict[str, Any] = json.loads(json.dumps(dict(result), allow_nan=False))
         written = to_json(stored)  # it goes 250 deep, and knows no half of a pair
-    except (TypeError, ValueError, RecursionError):
-        raise BadResult from None
+    except (TypeError, ValueError, RecursionError) as error:
+        raise BadResult(error) from None
     if NUL.search(written):
-        raise BadResult
+        raise BadResult("it has text with NUL")
     return stored

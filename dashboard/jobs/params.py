@@ -158,6 +158,15 @@ def shown(model: type[BaseModel], stored: Mapping[str, Any]) -> list[tuple[str, 
     return known + unknown
 
 
+def told(model: type[BaseModel], error: InvalidInput) -> str:
+    """Return what is wrong with parameters in one line, by their labels."""
+    fields = model.model_fields
+    return " ".join(
+        f"{_label(name, fields[name]) if name in fields else name}: {sentence}" if name else sentence
+        for name, sentence in error.errors.items()
+    )
+
+
 def json_schema(model: type[BaseModel]) -> dict[str, Any]:
     """Return the JSON schema (2020-12) of the parameters."""
     return model.model_json_schema()
@@ -200,7 +209,8 @@ def _text(kind: Kind, value: Any) -> str:
     if kind.options:
         return dict(kind.options).get(str(value), str(value))
     if isinstance(value, list):
-        return ", ".join(value[:LISTED]) + (f" … and {len(value) - LISTED:,} more" if len(value) > LISTED else "")
+        more = f" … and {len(value) - LISTED:,} more" if len(value) > LISTED else ""
+        return ", ".join(map(str, value[:LISTED])) + more
     return str(value)
 
 

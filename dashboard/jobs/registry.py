@@ -5,9 +5,11 @@ from __future__ import annotations
 import importlib
 import inspect
 import re
+import traceback
 from collections.abc import Iterable, Mapping
 from datetime import timedelta
-from importlib.metadata import entry_points
+from hashlib import sha256
+from importlib.metadata import EntryPoint, entry_points
 from string import Formatter
 from types import ModuleType
 from typing import Any, ClassVar, Literal, TypeVar
@@ -27,6 +29,9 @@ Lane = Literal["interactive", "bulk"]
 ENTRY_POINTS = "stationmaster.jobs"
 ATTEMPTS_IF_IDEMPOTENT = 3
 """How often a job that may run twice is tried, unless it says otherwise."""
+
+LONGEST_KEY = 200
+"""Characters of a concurrency key at most: PostgreSQL refuses a run whose key is longer than an index entry."""
 
 
 class BadJobType(StationmasterError):
@@ -87,15 +92,25 @@ class JobType:
 
         Raises InvalidInput if they no longer fit: a schedule with such ones needs attention.
         """
-        return job_params.load(
-            cls.Params, dict(stored) if version == cls.version else cls._carried_over(stored, version)
-        )
+        return job_params.load(cls.Params, cls.carried_over(stored, version))
+
+    @classmethod
+    def has_shape(cls, stored: Mapping[str, Any], version: int) -> bool:
+        """Whether stored parameters of `version` are those that Params asks for, by their names.
+
+        Then they fitted when they were stored, and do now. It asks no validator, as `load_params` does: a planner with
+        thousands of schedules has no time for that.
+        """
+        fields = cls.Params.model_fields
+        needed = (name for name, info in fields.items() if info.is_required())
+        return version == cls.version and stored.keys() <= fields.keys() and all(name in stored for name in needed)
 
     @classmethod
     def key_for(cls, stored: Mapping[str, Any], version: int) -> str | None:
         """Return the concurrency key of a run with these stored parameters, or None if such runs may overlap.
 
-        Parameters that no longer fit have no key: their run fails before it does anything.
+        Parameters that no longer fit have no key: their run fails before it does anything. A key of more than
+        LONGEST_KEY characters ends in a hash of all of it.
         """
         if cls.concurrency_key is None:
             return None
@@ -103,20 +118,31 @@ class JobType:
             params = cls.load_params(stored, version)
         except InvalidInput:
             return None
-        return cls.concurrency_key.format_map(params.model_dump(mode="json", include=_named_in(cls.concurrency_key)))
+        named = params.model_dump(mode="json", include=_named_in(cls.concurrency_key))
+        return _shortened(cls.concurrency_key.format_map(named))
 
     @classmethod
-    def _carried_over(cls, stored: Mapping[str, Any], version: int) -> dict[str, Any]:
+    def carried_over(cls, stored: Mapping[str, Any], version: int) -> dict[str, Any]:
+        """Return stored parameters of `version` as this one would have stored them. Raises InvalidInput."""
+        if version == cls.version:
+            return dict(stored)
         if version > cls.version:
             raise InvalidInput({"": f"A newer version of {cls.label!r} stored these parameters."})
         try:
             return cls().migrate(dict(stored))
-        except (LookupError, TypeError, ValueError, AttributeError) as error:
-            raise InvalidInput({"": f"{cls.label!r} could not carry its older parameters over: {error}."}) from error
+        except Exception as error:  # it is a plugin's own code
+            why = str(error).rstrip(".")
+            raise InvalidInput({"": f"{cls.label!r} could not carry its older parameters over: {why}."}) from error
 
 
 _job_types: dict[str, type[JobType]] = {}
+_brought: dict[str, tuple[str, ...]] = {}
 KEY = re.compile(r"[a-z][a-z0-9_]*(\.[a-z][a-z0-9_]*)*")
+MOST_ATTEMPTS = 100
+LONGEST_TIMEOUT = timedelta(days=365)
+MOST_VERSIONS = 2_147_483_647
+"""What the ledger's column of versions holds."""
+
 J = TypeVar("J", bound=type[JobType])
 
 
@@ -146,22 +172,24 @@ def all_job_types() -> list[JobType]:
     return [cls() for cls in sorted(_job_types.values(), key=lambda cls: cls.label.lower())]
 
 
+def plugins() -> Mapping[str, tuple[str, ...]]:
+    """Return what was loaded as a plugin, by its name, and the keys of the job types that each one brought."""
+    return _brought
+
+
 def load_plugins(names: Iterable[str]) -> None:
     """Import the modules `names` and the entry points of `stationmaster.jobs`, and register their job types.
 
-    Raises BadJobType, naming the plugin, if one cannot be found or used.
+    Raises BadJobType, naming the plugin, if one cannot be found, imported or used.
     """
     for name in names:
-        _register_all_of(_imported(name))
+        _brought[name] = _register_all_of(_imported(name))
     for entry in entry_points(group=ENTRY_POINTS):
-        try:
-            found = entry.load()
-        except (ImportError, AttributeError) as error:
-            raise BadJobType(f"The plugin {entry.name!r} ({entry.value}) cannot be loaded: {error}.") from error
+        found = _loaded(entry)
         if isinstance(found, ModuleType):
-            _register_all_of(found)
+            _brought[entry.value] = _register_all_of(found)
         elif inspect.isclass(found) and issubclass(found, JobType):
-            register(found)
+            _brought[entry.value] = (register(found).key,)
         else:
             raise BadJobType(f"The plugin {entry.name!r} ({entry.value}) is neither a module nor a job type.")
 
@@ -169,42 +197,90 @@ def load_plugins(names: Iterable[str]) -> None:
 def _imported(name: str) -> ModuleType:
     try:
         return importlib.import_module(name)
-    except ModuleNotFoundError as error:
-        if error.name is None or not f"{name}.".startswith(f"{error.name}."):
-            raise
+    except Exception as error:  # it is somebody else's code
+        if isinstance(error, ModuleNotFoundError) and error.name and f"{name}.".startswith(f"{error.name}."):
+            raise BadJobType(
+                f"PLUGINS names {name!r}, and Python finds no such module. Is it installed, or on PYTHONPATH?"
+            ) from None
+        raise BadJobType(f"PLUGINS names {name!r}, which cannot be imported: {_told(error)}") from error
+
+
+def _loaded(entry: EntryPoint) -> object:
+    try:
+        return entry.load()
+    except Exception as error:  # it is somebody else's code
         raise BadJobType(
-            f"PLUGINS names {name!r}, and Python finds no such module. Is it installed, or on PYTHONPATH?"
-        ) from None
+            f"The plugin {entry.name!r} ({entry.value}) of an installed package cannot be imported: {_told(error)}"
+        ) from error
 
 
-def _register_all_of(module: ModuleType) -> None:
-    for _, cls in inspect.getmembers(module, inspect.isclass):
-        if issubclass(cls, JobType) and hasattr(cls, "key"):
-            register(cls)
+def _told(error: Exception) -> str:
+    """Return what was wrong and in which line, for whoever sees no traceback."""
+    if isinstance(error, SyntaxError):
+        return f"SyntaxError: {error}."  # it names its line
+    *_, last = traceback.extract_tb(error.__traceback__)
+    return f"{type(error).__name__}: {error} ({last.filename}, line {last.lineno})."
+
+
+def _register_all_of(module: ModuleType) -> tuple[str, ...]:
+    """Register each class that has a key or a label, and return the keys; one with neither is a base of others."""
+    classes = [cls for _, cls in inspect.getmembers(module, inspect.isclass) if issubclass(cls, JobType)]
+    return tuple(register(cls).key for cls in classes if hasattr(cls, "key") or hasattr(cls, "label"))
 
 
 def _check(cls: type[JobType]) -> None:
-    wrong = [sentence for is_wrong, sentence in _faults(cls) if is_wrong]
+    wrong = [sentence for is_right, sentence in _demands(cls) if not is_right]
     if wrong:
         raise BadJobType(f"{_name(cls)}: {' '.join(wrong)}")
     try:
         job_params.check_model(cls.Params)
     except UnsupportedField as error:
         raise BadJobType(f"{_name(cls)}: {error}") from None
+    if not _is_key(cls):
+        raise BadJobType(
+            f"{_name(cls)}: Its concurrency_key may name parameters that are no secrets, like 'import:{{customer}}'."
+        )
 
 
-def _faults(cls: type[JobType]) -> list[tuple[bool, str]]:
+def _demands(cls: type[JobType]) -> list[tuple[bool, str]]:
+    key, label, queue = (getattr(cls, name, "") for name in ("key", "label", "queue"))
     return [
-        (not KEY.fullmatch(getattr(cls, "key", "")), "It needs a key like 'acme.nightly_totals'."),
-        (not getattr(cls, "label", ""), "It needs a label, like label = 'Nightly totals'."),
-        (cls.queue not in QUEUES, f"Its queue must be one of {', '.join(QUEUES)}."),
-        (cls.lane not in ("interactive", "bulk"), "Its lane must be interactive or bulk."),
-        (cls.timeout < timedelta(seconds=1), "Its timeout must be a timedelta of a second or more."),
-        (cls.max_attempts < 1, "Its max_attempts must be 1 or more."),
-        (cls.version < 1, "Its version must be 1 or more."),
-        (not _is_key(cls), "Its concurrency_key may name parameters that are no secrets, like 'import:{customer}'."),
-        (cls.run is JobType.run, "It needs a run(self, ctx, params)."),
+        (isinstance(key, str) and bool(KEY.fullmatch(key)), "It needs a key like 'acme.nightly_totals'."),
+        (isinstance(label, str) and bool(label), "It needs a label, like label = 'Nightly totals'."),
+        (isinstance(cls.description, str), "Its description must be text."),
+        (isinstance(queue, str) and queue in QUEUES, f"Its queue must be one of {', '.join(QUEUES)}."),
+        (cls.lane in ("interactive", "bulk"), "Its lane must be interactive or bulk."),
+        (_lasts(cls.timeout), "Its timeout must be a timedelta, of a second to a year, like timedelta(minutes=10)."),
+        (_counts(cls.max_attempts, MOST_ATTEMPTS), f"Its max_attempts must be a whole number, 1 to {MOST_ATTEMPTS}."),
+        (_counts(cls.version, MOST_VERSIONS), "Its version must be a whole number, 1 or more."),
+        (isinstance(cls.idempotent, bool), "Its idempotent must be True or False."),
+        (isinstance(cls.concurrency_key, str | None), "Its concurrency_key must be text, like 'import:{customer}'."),
+        (_is_model(cls.Params), "Its Params must be a pydantic model: class Params(BaseModel)."),
+        (_can_be_called(cls), "It needs a run(self, ctx, params), which is no async one."),
     ]
+
+
+def _lasts(timeout: object) -> bool:
+    return isinstance(timeout, timedelta) and timedelta(seconds=1) <= timeout <= LONGEST_TIMEOUT
+
+
+def _counts(number: object, most: int) -> bool:
+    return isinstance(number, int) and 1 <= number <= most
+
+
+def _is_model(params: object) -> bool:
+    return inspect.isclass(params) and issubclass(params, BaseModel)
+
+
+def _can_be_called(cls: type[JobType]) -> bool:
+    """Whether `run` is the job type's own and takes what a worker gives it."""
+    if cls.run is JobType.run or inspect.iscoroutinefunction(cls.run):
+        return False
+    try:
+        inspect.signature(cls.run).bind(None, None, None)
+    except TypeError:
+        return False
+    return True
 
 
 def _is_key(cls: type[JobType]) -> bool:
@@ -221,6 +297,13 @@ def _is_key(cls: type[JobType]) -> bool:
 def _named_in(template: str) -> set[str]:
     """Return the names in braces. Raises ValueError for braces that do not pair."""
     return {name for _, name, _, _ in Formatter().parse(template) if name is not None}
+
+
+def _shortened(key: str) -> str:
+    if len(key) <= LONGEST_KEY:
+        return key
+    digest = sha256(key.encode()).hexdigest()
+    return f"{key[: LONGEST_KEY - len(digest) - 1]}…{digest}"
 
 
 def _name(cls: type[JobType]) -> str:

@@ -62,8 +62,8 @@ KINDS: Mapping[str, Kind] = {
             key="interrupted",
             label="Interrupted",
             title="Interrupted runs",
-            meaning="Runs whose worker died in the middle. They may not run twice unasked, because nobody knows how far"
-            " they came.",
+            meaning="Runs that were cut off in the middle: their worker died or had to stop, or somebody took their"
+            " key. They may not run twice unasked, because nobody knows how far they came.",
             advice="Look whether the work was done. Run it again if not; mark it done if so, and say how you know.",
             nothing="No run waits for somebody to say what became of it.",
         ),

@@ -12,13 +12,14 @@ import sqlalchemy as sa
 from flask import url_for
 from sqlalchemy.orm import load_only
 
+from dashboard.accounts.board import names_of
 from dashboard.core.clock import utc_now
 from dashboard.core.orm import db
 from dashboard.core.paging import cursor
 from dashboard.core.tenancy import current_tenant
 from dashboard.runs.artifacts import artifacts_of
-from dashboard.runs.limits import Hold, usage
-from dashboard.runs.models import Artifact, Run, RunEvent, RunLog, TenantLoad
+from dashboard.runs.limits import Hold, is_alive, usage
+from dashboard.runs.models import Artifact, Process, Run, RunEvent, RunLog, TenantLoad
 from dashboard.runs.selection import Selection, in_states
 from dashboard.runs.states import (
     ACTIVE_STATES,
@@ -42,10 +43,12 @@ CHILDREN = 50
 """How many of the runs that it started a run's page lists."""
 LONGEST_FINGERPRINT = 16
 
+GONE = "somebody who is no member any more"
+
 VIEWS: Mapping[str, tuple[str, frozenset[str]]] = {
     "": ("All", frozenset(RUN_STATES)),
     "scheduled": ("Scheduled", frozenset({SCHEDULED})),
-    "running": ("Running", frozenset({READY, ADMITTED, RUNNING})),
+    "running": ("Under way", frozenset({READY, ADMITTED, RUNNING})),
     "retrying": ("Retrying", frozenset({RETRYING})),
     "failed": ("Failed", PROBLEM_STATES),
     "succeeded": ("Succeeded", frozenset({SUCCEEDED})),
@@ -191,6 +194,7 @@ _LIST_COLUMNS = (
     Run.progress_done,
     Run.progress_total,
     Run.progress_note,
+    Run.error_type,
     Run.error_message,
     Run.schedule_id,
     Run.tenant_id,
@@ -214,8 +218,10 @@ def state_counts() -> dict[str, int]:
 
 
 def panel_version() -> str:
-    """Return the number that rises with every change of the bound tenant's runs: one integer read."""
-    return str(db.session.scalar(sa.select(TenantLoad.version)) or 0)
+    """Return what changes with the bound tenant's runs, and when the last worker or scheduler goes: one small read."""
+    kinds = sa.select(sa.func.string_agg(Process.kind.distinct(), sa.literal("."))).where(is_alive()).scalar_subquery()
+    row = db.session.execute(sa.select(TenantLoad.version, kinds.label("alive"))).one_or_none()
+    return f"{row.version}.{row.alive or ''}" if row else "0"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -223,17 +229,24 @@ class RunPage:
     """One run with its timeline, its log, its files, the run that started it and those that it started.
 
     `holder` is the run that holds the key for which this one waits, `hold` what else it waits for. Of `children` there
-    may be one more than is shown.
+    may be one more than is shown. `names` has the people who made some of the events.
     """
 
     run: Run
     events: Sequence[RunEvent]
     log: Sequence[RunLog]
+    names: Mapping[UUID, str]
     holder: Run | None = None
     hold: Hold | None = None
     parent: Run | None = None
     children: Sequence[Run] = ()
     artifacts: Sequence[Artifact] = ()
+
+    def maker_of(self, event: RunEvent) -> str:
+        """Return the name of the person who made a move, or nothing if no person did."""
+        if event.actor_kind != "user" or event.actor_id is None:
+            return ""
+        return self.names.get(event.actor_id, GONE)
 
     @property
     def is_settled(self) -> bool:
@@ -266,6 +279,7 @@ def run_page(run_id: UUID) -> RunPage | None:
         run=run,
         events=events,
         log=db.session.scalars(newest).all()[::-1],
+        names=names_of(event.actor_id for event in events if event.actor_kind == "user" and event.actor_id),
         holder=_holder_before(run),
         hold=_hold_of([run]),
         parent=db.session.get(Run, run.parent_id) if run.parent_id else None,
@@ -296,8 +310,8 @@ SOON_SECONDS = 90
 
 
 def duration_of(run: Run, now: datetime) -> float | None:
-    """Return how many seconds the run has worked, or None before it started."""
-    if run.started_at is None:
+    """Return how many seconds the run has worked; None before it started, and while it waits for another attempt."""
+    if run.started_at is None or (run.finished_at is None and run.state != RUNNING):
         return None
     return ((run.finished_at or now) - run.started_at).total_seconds()
 

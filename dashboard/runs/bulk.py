@@ -129,14 +129,17 @@ def unfinished() -> Sequence[BulkAction]:
 
 
 def _go_on(session: Session, bulk: BulkAction) -> None:
-    """Do one batch; when nothing is left, not even a run that somebody else held for a moment, it is finished."""
+    """Do one batch; when nothing is left, not even a run that somebody else held for a moment, it is finished.
+
+    Only who holds no run waits for one: else two who meet would wait for each other.
+    """
     batch = _lock_batch(session, bulk, patiently=False) or _lock_batch(session, bulk, patiently=True)
     if bulk.action == "retry":
         ledger.run_again(session, [replace(move, new=READY, note="Run again, with others.") for move in batch])
     else:
         _cancel(session, batch, bulk.created_at)
     bulk.done += len(batch)
-    if len(batch) < BATCH and not _lock_batch(session, bulk, patiently=True):
+    if len(batch) < BATCH and not session.scalar(sa.select(sa.exists().where(*_meant_by(bulk)))):
         bulk.finished_at = database_now(session)
         _record(session, bulk, f"run.{bulk.action}_all", done=bulk.done)
     session.flush()
@@ -144,10 +147,8 @@ def _go_on(session: Session, bulk: BulkAction) -> None:
 
 def _lock_batch(session: Session, bulk: BulkAction, *, patiently: bool) -> list[Move]:
     """Lock the next runs, and return their moves. Who waits for locks takes them in one order, to avoid a deadlock."""
-    kind = cast(Kind, bulk.action)
     actor = Actor(kind=cast(ActorKind, bulk.actor_kind), id=bulk.actor_id)
-    meant = _meant(kind, Selection.from_json(bulk.filter), bulk.tenant_id, bulk.created_at)
-    query = sa.select(Run.id, Run.state, Run.attempt).where(*meant).limit(BATCH)
+    query = sa.select(Run.id, Run.state, Run.attempt).where(*_meant_by(bulk)).limit(BATCH)
     if patiently:
         query = query.order_by(Run.id)
     rows = session.execute(query.with_for_update(skip_locked=not patiently, key_share=True))
@@ -163,6 +164,10 @@ def _cancel(session: Session, batch: Sequence[Move], now: datetime) -> None:
     move_all(session, [replace(move, note=note) for move in batch if move.old != RUNNING])
     running = [replace(move, new=RUNNING, note=note) for move in batch if move.old == RUNNING]
     ledger.ask_to_stop(session, running, now)
+
+
+def _meant_by(bulk: BulkAction) -> list[sa.ColumnElement[bool]]:
+    return _meant(cast(Kind, bulk.action), Selection.from_json(bulk.filter), bulk.tenant_id, bulk.created_at)
 
 
 def _meant(kind: Kind, selection: Selection, tenant_id: UUID, asked_at: datetime) -> list[sa.ColumnElement[bool]]:

@@ -52,7 +52,9 @@ def show(run_id: UUID, as_json: bool) -> None:
     page = run_page(run_id)
     if page is None:
         raise _unknown(run_id)
-    events = [{"at": event.at, "state": event.state, "note": event.note} for event in page.events]
+    events = [
+        {"at": event.at, "state": event.state, "note": event.note, "by": page.maker_of(event)} for event in page.events
+    ]
     log = [{"at": line.at, "level": line.level, "text": line.text} for line in page.log]
     record = _detail(page.run)
     if as_json:
@@ -109,6 +111,30 @@ def cancel(run_id: UUID | None, as_json: bool, **chosen: Any) -> None:
         f"{run.name} is cancelled." if run.finished_at else f"{run.name} was asked to stop, and does at its next step."
     )
     print_done(done, _summary(run), as_json=as_json)
+
+
+@runs.command()
+@click.argument("run_id", type=click.UUID)
+@tenant_option
+@json_option
+def release(run_id: UUID, as_json: bool) -> None:
+    """Take the concurrency key from a run that works: it ends as interrupted, and whoever waits for the key starts."""
+    with _known(run_id):
+        run = actions.release_key(run_id)
+    done = f"{run.name} holds {run.concurrency_key} no more. Its worker hears of it at its next step."
+    print_done(done, _summary(run), as_json=as_json)
+
+
+@runs.command()
+@click.argument("run_id", type=click.UUID)
+@click.option("--note", required=True, metavar="TEXT", help="How you know that its work is done.")
+@tenant_option
+@json_option
+def done(run_id: UUID, note: str, as_json: bool) -> None:
+    """Mark an interrupted run as done, because somebody looked and found that it is."""
+    with _known(run_id):
+        run = actions.mark_done(run_id, note)
+    print_done(f"{run.name} is marked as done.", _summary(run), as_json=as_json)
 
 
 def _refuse_both(chosen: Mapping[str, Any]) -> None:
@@ -168,8 +194,11 @@ def _purged(kept: retention.Kept, *, dry_run: bool) -> Row:
             return {**numbers, "would_delete": sum(retention.count_old(session, kept).values())}
     deleted, sweep = 0, retention.Sweep(kept)
     while not sweep.is_done:
-        with system_scope("flask runs purge") as session:
-            deleted += sweep.step(session)
+        try:
+            with system_scope("flask runs purge") as session:
+                deleted += sweep.step(session)
+        except sa.exc.OperationalError as error:
+            sweep.give_way(error)
     return {**numbers, "deleted": deleted}
 
 

@@ -19,8 +19,9 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from dashboard.core.trips import Line
-from dashboard.runs.fairness import Backlog, Bucket, Pick, Waiting, Window, pick
+from dashboard.runs.fairness import Backlog, Bucket, Pick, Waiting, Window, most_of, pick, share_of
 from dashboard.runs.ledger import Move, move_all
+from dashboard.runs.load import FROZEN_AFTER
 from dashboard.runs.states import ADMITTED, READY
 
 ADMISSION_LOCK = 0x5741474F4E
@@ -41,7 +42,7 @@ KEPT_FOR_INTERACTIVE_FROM = 3
 MOST_AT_ONCE = 100
 """Runs admitted in one transaction, so that none is long."""
 
-FEW_TENANTS = 16
+FEW_TENANTS = 8
 """A queue's lane in which fewer tenants wait is read from those tenants; else from all, whoever is furthest behind."""
 
 MINUTE = timedelta(minutes=1)
@@ -117,8 +118,8 @@ def window_of(island: Fleet, held: Held, ahead: int, slots: int) -> Window:
         ),
         free=free,
         bulk=max(0, min(free, depth - kept - busy_bulk)),
-        share=max(1, slots // 2),
-        most=max(1, slots - 1),
+        share=share_of(slots),
+        most=most_of(slots),
     )
 
 
@@ -183,7 +184,8 @@ def admit(line: Line, *, lease: timedelta, pace: Pace) -> list[Admitted]:
 # Nothing is lost with the last of these transactions in a power cut: their messages find no run that is admitted, or
 # the same fence again, and only one of two messages can claim it. So the disk need not be waited for.
 TAKE_TURN: Final = """
-SELECT pg_advisory_xact_lock(%(key)s), set_config('synchronous_commit', 'off', true),
+SELECT set_config('idle_in_transaction_session_timeout', %(frozen_after)s, true),
+    pg_advisory_xact_lock(%(key)s), set_config('synchronous_commit', 'off', true),
     set_config('plan_cache_mode', 'force_generic_plan', true), set_config('enable_sort', 'off', true),
     set_config('enable_seqscan', 'off', true), set_config('enable_bitmapscan', 'off', true),
     set_config('enable_hashjoin', 'off', true)
@@ -206,9 +208,11 @@ def take_turn(line: Line, lease: timedelta) -> Look | None:
 
     A worker lives if its heartbeat is younger than `lease`.
     """
-    if not line.ask(TAKE_TURN, {"key": ADMISSION_LOCK}):
+    question = {"key": ADMISSION_LOCK, "frozen_after": FROZEN_AFTER}
+    turn, looks = line.ask_all((TAKE_TURN, question), (_LOOK, {"lease": lease}))
+    if not turn:
         return None
-    ((workers, held, admitted_ever, now),) = line.ask(_LOOK, {"lease": lease})
+    ((workers, held, admitted_ever, now),) = looks
     return Look(
         fleet=Fleet(workers=tuple((frozenset(each["queues"]), each["slots"]) for each in workers if each["queues"])),
         held={(each["queue"], each["lane"]): each["count"] for each in held},
@@ -236,8 +240,9 @@ def backlogs(line: Line, window: Window, now: datetime) -> list[Backlog]:
 
     For each queue and lane with room that is a tenant for each free slot, those furthest behind: each of them gets a
     run before any other tenant does, and before one of them gets what would be due after the first of all the others.
-    They are found by jumps through indexes, however many tenants and runs wait. (Of runs that share a key one is
-    enough, so they may keep others out of sight until it is admitted.)
+    And one more, so that it is seen whether somebody is kept waiting. They are found by jumps through indexes, however
+    many tenants and runs wait. (Of runs that share a key one is enough, so they may keep others out of sight until it
+    is admitted.)
     """
     tenants: defaultdict[UUID, list[_Near]] = defaultdict(list)
     for each in line.ask(NEAREST, limits_of(window, now)):
@@ -258,7 +263,7 @@ def limits_of(window: Window, now: datetime) -> dict[str, Any]:
         "queues": [queue for queue, _, _ in ajar],
         "lanes": [is_bulk for _, is_bulk, _ in ajar],
         "rooms": [room for _, _, room in ajar],
-        "free": window.free,
+        "tenants": window.free + 1,
         "share": window.share,
         "most": window.most,
         "few": FEW_TENANTS,
@@ -360,7 +365,7 @@ nearest AS (
         SELECT FROM crowded WHERE crowded.queue = present.queue AND crowded.is_bulk = present.is_bulk)
     UNION ALL
     SELECT door.*, load.tenant_id,
-        CASE WHEN count(*) OVER (PARTITION BY queue, is_bulk) = %(free)s
+        CASE WHEN count(*) OVER (PARTITION BY queue, is_bulk) = %(tenants)s
             THEN max(turn) OVER (PARTITION BY queue, is_bulk) END AS last_turn
     FROM crowded AS door CROSS JOIN LATERAL (
         SELECT load.tenant_id, load.turn
@@ -368,7 +373,7 @@ nearest AS (
             ORDER BY {_TURN} OFFSET 0) AS load
         CROSS JOIN LATERAL ({_ALLOWED}) AS allowed
         CROSS JOIN LATERAL (SELECT FROM run WHERE {_FREE_TO_START} LIMIT 1) AS one
-        ORDER BY {_TURN} LIMIT %(free)s) AS load)
+        ORDER BY {_TURN} LIMIT %(tenants)s) AS load)
 SELECT load.tenant_id, load.weight, load.max_running, load.running, load.vtime, load.rate_per_minute,
     load.minute_full_at, load.runs_per_day, load.day_full_at, door.queue, door.is_bulk, run.*
 FROM nearest AS door
@@ -407,8 +412,10 @@ told AS (INSERT INTO run_event (tenant_id, run_id, state, attempt) SELECT tenant
 total AS (SELECT count(*) AS count, max(tag) AS tag FROM admitted HAVING count(*) > 0),
 clock AS (
     UPDATE dispatch_clock AS clock SET vtime = greatest(clock.vtime, total.tag), sequence = clock.sequence + total.count
-    FROM total),
-per_tenant AS (SELECT tenant_id, count(*) AS count, max(tag) AS tag FROM admitted GROUP BY tenant_id),
+    FROM total RETURNING clock.vtime),
+per_tenant AS (
+    SELECT tenant_id, count(*) AS count, max(tag) AS tag, bool_or(lane = 'bulk' AND tag IS NULL) AS is_alone
+    FROM admitted GROUP BY tenant_id),
 held AS MATERIALIZED (
     SELECT load.tenant_id FROM (SELECT tenant_id FROM per_tenant ORDER BY tenant_id OFFSET 0) AS turn
     CROSS JOIN LATERAL (
@@ -417,10 +424,12 @@ held AS MATERIALIZED (
 counted AS (
     UPDATE tenant_load AS load
     SET ready = load.ready - per_tenant.count, running = load.running + per_tenant.count,
-        vtime = greatest(load.vtime, per_tenant.tag), version = load.version + 1,
+        vtime = CASE WHEN per_tenant.tag IS NULL AND is_alone THEN clock.vtime
+            ELSE greatest(load.vtime, per_tenant.tag) END,
+        version = load.version + 1,
         minute_full_at = greatest(load.minute_full_at, now()) + per_tenant.count * {_MINUTE_START},
         day_full_at = greatest(load.day_full_at, now()) + per_tenant.count * {_DAY_START}
-    FROM per_tenant JOIN held USING (tenant_id) WHERE load.tenant_id = per_tenant.tenant_id)
+    FROM per_tenant JOIN held USING (tenant_id), clock WHERE load.tenant_id = per_tenant.tenant_id)
 SELECT {", ".join(Admitted._fields)} FROM admitted ORDER BY place
 """
 
@@ -456,5 +465,5 @@ def hand_back(session: Session, unsent: Sequence[Admitted], note: str) -> None:
 _STILL_ADMITTED = sa.text("""
 SELECT run.id, run.tenant_id, run.attempt
 FROM run JOIN unnest(CAST(:ids AS uuid[]), CAST(:fences AS bigint[])) AS sent(id, fence) USING (id)
-WHERE run.fence = sent.fence AND run.state = 'admitted' FOR NO KEY UPDATE OF run
+WHERE run.fence = sent.fence AND run.state = 'admitted' ORDER BY run.id FOR NO KEY UPDATE OF run
 """)

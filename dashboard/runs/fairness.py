@@ -1,15 +1,17 @@
 """Say which runs are admitted next: stride scheduling over tenants, in plain Python.
 
-Each tenant has a virtual time that moves on by 1/weight for each run it gets, and whoever is furthest behind comes
-first (Waldspurger and Weihl, "Stride Scheduling", 1995). Caps bound what one tenant may hold at once, token buckets how
-often it may start. The dispatcher reads from the tables what can come into question, and asks `pick`.
+Each tenant has a virtual time that moves on by 1/weight for each run it gets while others wait for the same slot, and
+whoever is furthest behind comes first (Waldspurger and Weihl, "Stride Scheduling", 1995). Caps bound what a tenant may
+hold at once, token buckets how often it may start. The dispatcher reads from the tables what can come into question,
+and asks `pick`.
 """
 
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from uuid import UUID
 
@@ -29,6 +31,16 @@ class Window:
     bulk: int
     share: int
     most: int
+
+
+def share_of(slots: int) -> int:
+    """Return how many runs at once a tenant may have that has no cap of its own: half of all slots, at least one."""
+    return max(1, slots // 2)
+
+
+def most_of(slots: int) -> int:
+    """Return how many runs at once any tenant may have: never all slots where there are two or more."""
+    return max(1, slots - 1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,11 +111,15 @@ class Backlog:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pick:
-    """A run that is admitted, and the virtual time its tenant comes to by that."""
+    """A run that is admitted, and the virtual time its tenant comes to by that.
+
+    `tag` is None where it keeps no other tenant waiting: then it costs nothing, and neither its tenant nor who comes
+    next is placed behind those who wait elsewhere. Where it is bulk, what its tenant was charged before is forgotten.
+    """
 
     run: Waiting
     tenant_id: UUID
-    tag: float
+    tag: float | None
 
 
 def charge(seconds: float, unit: float, weight: float) -> float:
@@ -141,6 +157,12 @@ class _Turns:
                     return self.runs.pop(index)
         return None
 
+    def lanes(self) -> set[tuple[str, bool]]:
+        """Return the queue and lane (whether it is bulk) of each of its runs that it may still start."""
+        if self.taken >= self.left:
+            return set()
+        return {(run.queue, run.is_bulk) for run in self.runs if run.key not in self.keys}
+
     def take(self, run: Waiting) -> Pick:
         pick = Pick(run=run, tenant_id=self.backlog.tenant_id, tag=self.tag)
         self.taken += 1
@@ -162,6 +184,11 @@ class _Doors:
         room = min(self.free, self._rooms.get(run.queue, 0))
         return min(room, self._bulk) if run.is_bulk else room
 
+    def would_let_in(self, queue: str, is_bulk: bool, instead_of: Waiting) -> bool:
+        """Whether a run would still have got in had that one not been admitted."""
+        has_room = self._rooms.get(queue, 0) + (queue == instead_of.queue) > 0
+        return has_room and (not is_bulk or self._bulk + instead_of.is_bulk > 0)
+
     def admit(self, run: Waiting) -> None:
         self.free -= 1
         self._bulk -= run.is_bulk
@@ -174,7 +201,20 @@ def pick(backlogs: Iterable[Backlog], window: Window, now: datetime) -> list[Pic
     tenants = [turns for backlog in backlogs if (turns := _turns(backlog, window, now))]
     queue = [(turns.turn, turns) for turns in tenants]
     heapq.heapify(queue)
-    return list(_in_turn(queue, doors))
+    picks = list(_in_turn(queue, doors))
+    left: defaultdict[tuple[str, bool], set[UUID]] = defaultdict(set)
+    for turns in tenants:
+        for lane in turns.lanes():
+            left[lane].add(turns.backlog.tenant_id)
+    return [each if _keeps_waiting(each, left, doors) else replace(each, tag=None) for each in picks]
+
+
+def _keeps_waiting(chosen: Pick, left: Mapping[tuple[str, bool], set[UUID]], doors: _Doors) -> bool:
+    """Whether a run of another tenant could have had the slot; `left` says who has runs left, by queue and lane."""
+    return any(
+        tenants != {chosen.tenant_id} and doors.would_let_in(*lane, instead_of=chosen.run)
+        for lane, tenants in left.items()
+    )
 
 
 def _in_turn(queue: list[tuple[tuple[float, UUID], _Turns]], doors: _Doors) -> Iterator[Pick]:

@@ -85,7 +85,9 @@ def renew(held: Iterable[tuple[UUID, int]], *, lease: timedelta) -> dict[UUID, R
     rows = tenant_statement(
         _RENEW, {"ids": [run_id for run_id, _ in pairs], "fences": [fence for _, fence in pairs], "lease": lease}
     )
-    kept = {row.pop("id"): Renewal(kept=True, **row) for row in rows}
+    kept = {
+        run_id: Renewal(kept=True, cancelled=cancelled, suspended=suspended) for run_id, cancelled, suspended in rows
+    }
     return {run_id: kept.get(run_id, Renewal(kept=False)) for run_id, _ in pairs}
 
 
@@ -111,7 +113,9 @@ def report(run_id: UUID, fence: int, progress: Progress, *, lease: timedelta) ->
             "note": progress.note,
         },
     )
-    return Renewal(kept=True, **rows[0]) if rows else Renewal(kept=False)
+    for cancelled, suspended in rows:
+        return Renewal(kept=True, cancelled=cancelled, suspended=suspended)
+    return Renewal(kept=False)
 
 
 _REPORT: Final = """

@@ -192,10 +192,12 @@ def move_all(session: Session, moves: Sequence[Move]) -> None:
     session.execute(sa.insert(RunEvent), [_event(move) for move in moves])
 
 
-# A run that only comes back from its way to a worker has been ready all the time.
+# A run that only comes back from its way to a worker has been ready all the time. One that ended keeps the name of the
+# worker that was at it: there one looks for what happened.
 _MOVE = sa.text(f"""
 UPDATE run
-SET state = move.state, reason = move.reason, lease_until = NULL, worker = '',
+SET state = move.state, reason = move.reason, lease_until = NULL,
+    worker = CASE WHEN move.state = 'ready' THEN '' ELSE run.worker END,
     ready_at = CASE WHEN move.state = 'ready' AND run.state <> 'admitted' THEN now() ELSE run.ready_at END,
     finished_at = CASE WHEN move.state = 'ready' THEN NULL ELSE now() END,
     fingerprint = {of_run("move.likeness")}

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, cast
 from uuid import UUID
 
 import sqlalchemy as sa
+from flask import current_app
 from sqlalchemy.orm import Session
 
+from config.settings import Settings
 from dashboard.audit.actions import record
 from dashboard.core.clock import database_now
 from dashboard.core.errors import InvalidInput, Refused
@@ -18,9 +20,9 @@ from dashboard.core.orm import db
 from dashboard.core.tenancy import current_tenant
 from dashboard.core.typed import whole_number
 from dashboard.runs.dispatcher import DAY, buckets_of
-from dashboard.runs.fairness import Bucket
+from dashboard.runs.fairness import Bucket, most_of, share_of
 from dashboard.runs.load import RUNS, notify
-from dashboard.runs.models import DispatchClock, TenantLoad
+from dashboard.runs.models import DispatchClock, Process, TenantLoad
 from dashboard.tenants.actions import forget_after_commit
 from dashboard.tenants.models import TenantRecord
 
@@ -206,9 +208,11 @@ class Gauge:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Usage:
-    """The bound tenant's limits at `now`, and what is used of them."""
+    """The bound tenant's limits at `now`, and what is used of them; `slots` is how much living workers do at once."""
 
     load: TenantLoad
+    slots: int
+    has_beat: bool
     now: datetime
     paused_for: str
 
@@ -216,16 +220,26 @@ class Usage:
     def hold(self) -> Hold | None:
         """Why ready runs wait; None if they only wait for their turn and a free slot."""
         if self.paused_for:
-            return Hold(words=f"this tenant's runs are paused by the platform: {self.paused_for.rstrip('.')}")
+            return Hold(words=f"this organisation's runs are paused by the platform: {self.paused_for.rstrip('.')}")
         for bucket in sorted(buckets_of(self.load), key=lambda each: each.next_at(self.now), reverse=True):
             if not bucket.tokens(self.now):
                 return Hold(
                     words=f"quota reached, {bucket.size:,} starts {_per(bucket)}",
                     until=bucket.next_at(self.now),
                 )
+        going = f"{self.load.running:,} of this organisation's runs are going on"
         if self.load.max_running is not None and self.load.running >= self.load.max_running:
-            return Hold(words=f"{self.load.running:,} of this tenant's runs are going on, its limit")
-        return None
+            return Hold(words=f"{going}, its limit")
+        if not self.slots:
+            return Hold(words="no worker is running")
+        if self.load.running >= self._share:
+            return Hold(words=f"{going}, its share of the {self.slots:,} that the workers do at once")
+        return None if self.has_beat else Hold(words="the scheduler is not running")
+
+    @property
+    def _share(self) -> int:
+        """How many runs at once the dispatcher allows, whatever the limit says."""
+        return share_of(self.slots) if self.load.max_running is None else most_of(self.slots)
 
     @property
     def gauges(self) -> list[Gauge]:
@@ -250,5 +264,14 @@ def _per(bucket: Bucket) -> str:
 
 def usage() -> Usage:
     """Return what the bound tenant uses of its limits."""
-    load, now = db.session.execute(sa.select(TenantLoad, sa.func.now())).one()
-    return Usage(load=load, now=now, paused_for=current_tenant().paused_for)
+    slots = sa.select(sa.func.coalesce(sa.func.sum(Process.slots), 0)).where(Process.kind == "worker", is_alive())
+    has_beat = sa.exists().where(Process.kind == "beat", is_alive())
+    query = sa.select(TenantLoad, sa.func.now(), slots.scalar_subquery(), has_beat)
+    load, now, slots_now, beat_now = db.session.execute(query).one()
+    return Usage(load=load, now=now, slots=slots_now, has_beat=beat_now, paused_for=current_tenant().paused_for)
+
+
+def is_alive() -> sa.ColumnElement[bool]:
+    """Return the condition that a Process has neither stopped nor been silent for a lease."""
+    lease = cast(Settings, current_app.extensions["settings"]).lease
+    return sa.and_(Process.stopped_at.is_(None), Process.seen_at > sa.func.now() - lease)

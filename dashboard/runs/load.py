@@ -22,6 +22,10 @@ from dashboard.runs.states import HOLDS_SLOT, READY
 CHANNEL = "stationmaster"
 """The NOTIFY channel; the payload is a word for what changed."""
 
+FROZEN_AFTER = "5s"
+"""How long PostgreSQL waits for the next word of whoever holds what all others need, as text for it: then it takes the
+connection for one of a process that stands still or of a machine that is gone, and ends it."""
+
 RUNS = "runs"
 SCHEDULES = "schedules"
 
@@ -105,12 +109,14 @@ def _apply(session: Session, changes: Mapping[UUID, _Change]) -> None:
             "tenants": list(changes),
             "ready": [change.ready for change in changes.values()],
             "running": [change.running for change in changes.values()],
+            "frozen_after": FROZEN_AFTER,
         },
     )
 
 
 # A tenant that goes from empty to backlogged starts level with the others, once: one that was idle brings no credit,
-# and one that waits is not moved back again (done at each look, that starved a tenant).
+# and one that waits is not moved back again (done at each look, that starved a tenant). Only the commit comes after
+# this: PostgreSQL ends whoever freezes before it, or every dispatcher would wait for the row.
 _COUNT = sa.text("""
 WITH change AS (
     SELECT * FROM unnest(CAST(:tenants AS uuid[]), CAST(:ready AS int[]), CAST(:running AS int[]))
@@ -125,6 +131,7 @@ SET vtime = CASE WHEN load.ready = 0 AND change.ready > 0 THEN greatest(load.vti
     version = load.version + 1
 FROM change JOIN held USING (tenant_id), dispatch_clock AS clock
 WHERE load.tenant_id = change.tenant_id
+RETURNING set_config('idle_in_transaction_session_timeout', :frozen_after, true)
 """)
 
 
@@ -142,13 +149,12 @@ class Drift:
 def reconcile(session: Session) -> list[Drift]:
     """Set every tenant's counters from its runs, and return those that were wrong: there should be none.
 
-    Takes a lock that keeps runs from moving meanwhile; `session` is a system session of its own.
+    Their rows are locked and looked at again, because no run of theirs can move meanwhile. One that somebody holds now
+    is left for the next time, so that nobody waits behind it. `session` is a system session of its own.
     """
-    wrong = [Drift(**row) for row in session.execute(_DRIFT).mappings()]
-    if not wrong:
-        return []
-    session.execute(sa.text("LOCK TABLE tenant_load IN EXCLUSIVE MODE"))
-    drifts = [Drift(**row) for row in session.execute(_DRIFT).mappings()]
+    wrong = session.scalars(_DRIFTED).all()
+    held = session.scalars(_HOLD, {"tenants": wrong}).all() if wrong else ()
+    drifts = [Drift(**row) for row in session.execute(_DRIFT, {"tenants": held}).mappings()] if held else []
     for drift in drifts:
         session.execute(_CORRECT, _correction(drift))
     return drifts
@@ -162,13 +168,23 @@ _CORRECT = sa.text("""
 UPDATE tenant_load SET ready = :ready, running = :running, drifts = drifts + 1, drifted_at = now()
 WHERE tenant_id = :tenant_id
 """)
-_DRIFT = sa.text("""
+_COUNTED = """
 WITH counted AS (
     SELECT tenant_id, count(*) FILTER (WHERE state = 'ready') AS ready,
         count(*) FILTER (WHERE state IN ('admitted', 'running')) AS running
     FROM run WHERE state IN ('ready', 'admitted', 'running') GROUP BY tenant_id)
-SELECT load.tenant_id, coalesce(counted.ready, 0) AS ready, coalesce(counted.running, 0) AS running,
-    load.ready AS counted_ready, load.running AS counted_running
+SELECT {columns}
 FROM tenant_load AS load LEFT JOIN counted USING (tenant_id)
 WHERE (load.ready, load.running) <> (coalesce(counted.ready, 0), coalesce(counted.running, 0))
+"""
+_DRIFTED = sa.text(_COUNTED.format(columns="load.tenant_id"))
+_HOLD = sa.text("""
+SELECT tenant_id FROM tenant_load WHERE tenant_id = ANY(:tenants) ORDER BY tenant_id FOR UPDATE SKIP LOCKED
 """)
+_DRIFT = sa.text(
+    _COUNTED.format(
+        columns="""load.tenant_id, coalesce(counted.ready, 0) AS ready, coalesce(counted.running, 0) AS running,
+    load.ready AS counted_ready, load.running AS counted_running"""
+    )
+    + "AND load.tenant_id = ANY(:tenants)"
+)

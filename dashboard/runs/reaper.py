@@ -79,12 +79,12 @@ def _in(*states: str) -> sa.ColumnElement[bool]:
 def reap(session: Session, lease: timedelta) -> list[Move]:
     """Decide about runs whose lease ran out, at most BATCH of them, and return the moves made.
 
-    For one lease after PostgreSQL started it does nothing: workers could not renew while it was away.
+    For one lease after PostgreSQL started it does nothing: workers could not renew while it was away. If it started in
+    the future, its clock was set back since.
     """
     started = sa.func.pg_postmaster_start_time()
-    overdue = _BATCH.where(
-        _in(ADMITTED, RUNNING), Run.lease_until < _NOW, started < _NOW - sa.bindparam(None, lease)
-    ).order_by(Run.lease_until)
+    is_up = sa.or_(started < _NOW - sa.bindparam(None, lease), started > _NOW)
+    overdue = _BATCH.where(_in(ADMITTED, RUNNING), Run.lease_until < _NOW, is_up).order_by(Run.lease_until)
     return _settle(session, overdue, _fate_of_overdue)
 
 
@@ -134,6 +134,24 @@ def _fate_of_late(run: Due) -> Move:
 def next_due(session: Session) -> datetime | None:
     """Return when the next waiting run's time comes, or None."""
     return session.scalar(sa.select(sa.func.min(Run.not_before)).where(_in(SCHEDULED, RETRYING)))
+
+
+def mend_leases(session: Session, lease: timedelta) -> None:
+    """Let leases and heartbeats that a clock set back has left in the future be of now: who lives renews them."""
+    session.execute(_MEND_LEASES, {"lease": lease})
+    session.execute(_MEND_HEARTBEATS)
+
+
+# No LEASE_SECONDS is longer than ten minutes, in whatever process.
+_MEND_LEASES = sa.text("""
+UPDATE run SET lease_until = now() + :lease WHERE id = ANY(ARRAY(
+    SELECT id FROM run WHERE state IN ('admitted', 'running') AND lease_until > now() + interval '11 minutes'
+    FOR NO KEY UPDATE SKIP LOCKED))
+""")
+_MEND_HEARTBEATS = sa.text("""
+UPDATE process SET seen_at = now() WHERE id = ANY(ARRAY(
+    SELECT id FROM process WHERE seen_at > now() + interval '1 minute' FOR NO KEY UPDATE SKIP LOCKED))
+""")
 
 
 def forget_processes(session: Session) -> None:

@@ -2,8 +2,8 @@
 
 Bulk actions that finished as long ago go with them.
 
-What belongs to a run goes before it: every table whose rows go with a run's is found by its foreign key. Occurrences
-stay with their schedule, so that no instant fires a second time.
+What belongs to a run goes before it: every table whose rows go with a run's is found by its foreign key. Runs that it
+started forget it, and may stay. Occurrences stay with their schedule, so that no instant fires a second time.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from typing import NamedTuple
 from uuid import UUID
 
 import sqlalchemy as sa
+from psycopg.errors import LockNotAvailable, QueryCanceled
 from sqlalchemy.orm import Session
 
 from dashboard.core.clock import database_now
@@ -53,7 +54,7 @@ class Kept(NamedTuple):
 class Sweep:
     """A walk over a tenant's runs, state by state and oldest first, that deletes the old ones.
 
-    A run that somebody holds locked, or that has rows which somebody holds, stays until the next sweep.
+    A run that somebody holds locked, or that has rows or children which somebody holds, stays until the next sweep.
     """
 
     kept: Kept
@@ -80,8 +81,10 @@ class Sweep:
             session.execute(_old_bulk_actions(self.kept, now))
         return deleted
 
-    def give_way(self) -> None:
-        """Take smaller steps, because one took too long."""
+    def give_way(self, error: sa.exc.OperationalError) -> None:
+        """Take smaller steps if the last one took too long or had to wait; else raise the error again."""
+        if not isinstance(error.orig, (QueryCanceled, LockNotAvailable)):
+            raise error
         self.runs, self.rows = max(1, self.runs // 2), max(1, self.rows // 2)
 
     def _next(self, session: Session, now: datetime) -> Sequence[UUID]:
@@ -159,7 +162,7 @@ def _delete_parts(session: Session, victims: Sequence[UUID], rows: int) -> bool:
 
 
 class _Statements(NamedTuple):
-    """The SQL that deletes rows which belong to runs, table by table, and the runs that have none left."""
+    """The SQL that lets children go and deletes rows which belong to runs, table by table, and the runs without any."""
 
     parts: tuple[sa.TextClause, ...]
     runs: sa.TextClause
@@ -170,10 +173,11 @@ def _statements() -> _Statements:
     """Made when they are first needed, because only then every feature's tables are known."""
     tables = _parts()
     return _Statements(
-        parts=tuple(sa.text(_DELETE_PART.format(table=table)) for table in tables),
+        parts=(sa.text(_LET_GO), *(sa.text(_DELETE_PART.format(table=table)) for table in tables)),
         runs=sa.text(
             "DELETE FROM run WHERE id = ANY(:ids)"
             + "".join(f" AND NOT EXISTS (SELECT FROM {table} WHERE run_id = run.id)" for table in tables)
+            + " AND NOT EXISTS (SELECT FROM run AS child WHERE child.parent_id = run.id)"
             + " RETURNING id"
         ),
     )
@@ -189,6 +193,14 @@ def _parts() -> list[str]:
     ]
 
 
+# Left to the foreign key, this would wait for whoever holds a child.
+_LET_GO = """
+WITH free AS (
+    UPDATE run SET parent_id = NULL WHERE id = ANY(ARRAY(
+        SELECT id FROM run WHERE parent_id = ANY(:ids) LIMIT :rows FOR NO KEY UPDATE SKIP LOCKED))
+    RETURNING 1)
+SELECT count(*) FROM free
+"""
 _DELETE_PART = """
 WITH gone AS (
     DELETE FROM {table} WHERE ctid = ANY(ARRAY(
@@ -196,9 +208,10 @@ WITH gone AS (
     RETURNING 1)
 SELECT count(*) FROM gone
 """
+# Of a tenant that was deleted meanwhile nothing is noted.
 _NOTE = sa.text("""
 INSERT INTO purge (tenant_id, looked_at, deleted, deleted_at)
-VALUES (:tenant_id, now(), :deleted, CASE WHEN :deleted > 0 THEN now() END)
+SELECT id, now(), :deleted, CASE WHEN :deleted > 0 THEN now() END FROM tenant WHERE id = :tenant_id
 ON CONFLICT (tenant_id) DO UPDATE SET looked_at = now(), deleted = purge.deleted + excluded.deleted,
     deleted_at = coalesce(excluded.deleted_at, purge.deleted_at)
 """)

@@ -13,11 +13,11 @@ ADMITTED = "admitted"  # its message is on the way to a worker
 RUNNING = "running"  # a worker holds its lease
 RETRYING = "retrying"  # failed, and waits for its next attempt's not_before
 SUCCEEDED = "succeeded"
-FAILED = "failed"  # ended by a permanent error
+FAILED = "failed"  # ended by a permanent error, or its only attempt failed
 DEAD = "dead"  # its attempts are used up
-CANCELLED = "cancelled"  # a person stopped it
+CANCELLED = "cancelled"  # a person stopped it, or the next fire of its schedule
 TIMED_OUT = "timed_out"  # ran into its time limit
-INTERRUPTED = "interrupted"  # its worker died, and it must not run twice unasked
+INTERRUPTED = "interrupted"  # cut off in the middle, and it must not run twice unasked
 SKIPPED = "skipped"  # never started; the reason says why
 
 RUN_STATES = (

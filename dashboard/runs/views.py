@@ -139,7 +139,7 @@ def bulk_cancel() -> ResponseReturnValue:
 def show_bulk(bulk_id: UUID) -> ResponseReturnValue:
     """How far a bulk action is; htmx polls the same address until it has ended."""
     found = bulk.get(bulk_id) or abort(404)
-    tag = f"{found.done}{'.' if found.finished_at else ''}"
+    tag = f"{panel_version()}.{found.done}{'.' if found.finished_at else ''}"
     if response := unchanged(tag):
         return response
     live = Live.of(active=True, final=found.finished_at is not None, tag=tag)

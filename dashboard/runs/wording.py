@@ -10,7 +10,7 @@ from flask import Flask
 from dashboard.core.zones import display_zone
 from dashboard.runs.board import capped
 from dashboard.runs.limits import usage
-from dashboard.runs.models import RunLog
+from dashboard.runs.models import Run, RunLog
 from dashboard.runs.retention import last_purge
 
 REASONS = {
@@ -38,7 +38,9 @@ REASONS = {
 def init_app(app: Flask) -> None:
     """Add the filters, and what the settings say of old runs and of the limits."""
     app.jinja_env.globals.update(last_purge=last_purge, tenant_usage=usage)
-    app.jinja_env.filters.update(short_id=short_id, reason_words=reason_words, log_text=log_text, capped=capped)
+    app.jinja_env.filters.update(
+        short_id=short_id, reason_words=reason_words, log_text=log_text, capped=capped, error_words=error_words
+    )
 
 
 def short_id(run_id: UUID) -> str:
@@ -49,6 +51,12 @@ def short_id(run_id: UUID) -> str:
 def reason_words(reason: str) -> str:
     """Return the sentence for a reason; a reason that is a sentence already stands as it is."""
     return REASONS.get(reason, reason)
+
+
+def error_words(run: Run) -> str:
+    """Return the run's error; after its type where it is one word, like the key of a KeyError, which says nothing."""
+    is_word = len(run.error_message.split()) == 1 and run.error_message != run.error_type
+    return f"{run.error_type}: {run.error_message}" if is_word else run.error_message
 
 
 def log_text(lines: Iterable[RunLog]) -> str:

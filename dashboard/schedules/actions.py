@@ -261,6 +261,7 @@ def archive(schedule: Schedule) -> None:
     waiting = session.scalars(
         sa.select(Run)
         .where(Run.schedule_id == schedule.id, Run.state.in_(WAITING_STATES))
+        .order_by(Run.id)
         .with_for_update(key_share=True)
     ).all()
     for run in waiting:
@@ -343,9 +344,9 @@ def _launch_by_hand(schedule: Schedule, key: str, *, beside: bool) -> Run:
     actor = require_binding().actor
     try:
         return launch(session(), schedule, occurrence, not_before=None, actor=actor, lane="interactive", beside=beside)
-    except (UnknownJobType, InvalidInput) as error:
+    except Refused:
         session.rollback()
-        raise Refused(f"{error} Edit the schedule, then run it.") from error
+        raise
 
 
 def get(schedule_id: UUID) -> Schedule | None:

@@ -25,14 +25,14 @@ from dashboard.core.errors import InvalidInput, Refused
 from dashboard.core.ids import new_id
 from dashboard.core.orm import db
 from dashboard.core.tenancy import require_binding
-from dashboard.jobs.registry import JobType, UnknownJobType, job_type
+from dashboard.jobs.registry import JobType
 from dashboard.runs.ledger import RunRequest, cancel, enqueue_all
 from dashboard.runs.load import shown
 from dashboard.runs.models import Run
 from dashboard.runs.states import ACTIVE_STATES, PROBLEM_STATES, SUCCEEDED
 from dashboard.schedules.actions import recurrence
 from dashboard.schedules.blackouts import BLACKOUT
-from dashboard.schedules.launching import given_key, request_for
+from dashboard.schedules.launching import given_key, kind_for, request_for
 from dashboard.schedules.models import Backfill, Occurrence, Schedule
 from dashboard.schedules.occurrences import BACKFILL, LAST_INSTANT
 from dashboard.schedules.recurrence import Recurrence, RecurrenceError
@@ -106,10 +106,7 @@ def create(schedule: Schedule, start: datetime, end: datetime, mode: Mode) -> Ba
     session.refresh(schedule, with_for_update=True)
     if schedule.archived_at is not None:
         raise Refused("This schedule is archived. Restore it first.")
-    try:
-        kind = job_type(schedule.job_type)
-    except UnknownJobType as error:
-        raise Refused(f"{error} Edit the schedule first.") from error
+    kind = kind_for(schedule)
     wanted = estimate(schedule, start, end, mode)
     if wanted.why_nothing:
         raise Refused(wanted.why_nothing)
@@ -132,8 +129,8 @@ def create(schedule: Schedule, start: datetime, end: datetime, mode: Mode) -> Ba
 def stop(backfill: Backfill) -> int:
     """Cancel what of a backfill still waits, and ask what runs to stop; return how many. What has run stays."""
     session = db.session()
-    active = sa.select(Run).where(_of(backfill), Run.state.in_(ACTIVE_STATES)).with_for_update(key_share=True)
-    runs = session.scalars(active).all()
+    active = sa.select(Run).where(_of(backfill), Run.state.in_(ACTIVE_STATES)).order_by(Run.id)
+    runs = session.scalars(active.with_for_update(key_share=True)).all()
     actor = require_binding().actor
     for run in runs:
         cancel(session, run, note="Its backfill was stopped.", actor=actor)

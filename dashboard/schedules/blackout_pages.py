@@ -11,6 +11,7 @@ from dashboard.accounts.access import Action, requires
 from dashboard.core.clock import utc_now
 from dashboard.core.errors import InvalidInput, Refused
 from dashboard.core.htmx import form_page, see_other, uncached
+from dashboard.core.paging import cursor
 from dashboard.core.templating import wall_time
 from dashboard.core.typed import TypedForm
 from dashboard.schedules import blackouts
@@ -65,7 +66,9 @@ class BlackoutForm(TypedForm):
 def index() -> ResponseReturnValue:
     """The blackouts that go on, lie ahead, or are over."""
     now = utc_now()
-    page = render_template("blackouts/index.html", ahead=blackouts.ahead(now), past=blackouts.past(now), now=now)
+    after = cursor(request.args.get("after"))
+    context = {"ahead": blackouts.page_ahead(now, after), "past": () if after else blackouts.past(now)}
+    page = render_template("blackouts/index.html", now=now, is_first=after is None, **context)
     return uncached(current_app.make_response(page))
 
 

@@ -25,6 +25,7 @@ from dashboard.schedules.models import Blackout
 BLACKOUT = "blackout"
 LONGEST = timedelta(days=366)
 LISTED_PAST = 20
+LISTED_AHEAD = 100
 
 
 class Window(NamedTuple):
@@ -77,14 +78,34 @@ def divide(due: Sequence[datetime], windows: Sequence[Window]) -> tuple[list[dat
 
 def windows_between(start: datetime, end: datetime) -> list[Window]:
     """Return the bound tenant's windows that reach into [start, end), the earliest first."""
-    query = sa.select(Blackout).where(Blackout.end_at > start, Blackout.start_at < end).order_by(Blackout.start_at)
-    return [Window(each.start_at, each.end_at, each.name) for each in db.session.scalars(query)]
+    query = sa.select(Blackout).where(Blackout.end_at > start, Blackout.start_at < end)
+    found = db.session.scalars(query.order_by(Blackout.start_at, Blackout.id))
+    return [Window(each.start_at, each.end_at, each.name) for each in found]
 
 
 def ahead(now: datetime) -> Sequence[Blackout]:
     """Return the bound tenant's blackouts that go on or lie ahead, the earliest first."""
     query = sa.select(Blackout).where(Blackout.end_at > now).order_by(Blackout.start_at, Blackout.id)
     return db.session.scalars(query).all()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Page:
+    """Blackouts that go on or lie ahead, as many as a page holds; after the id `later` the next page begins."""
+
+    rows: Sequence[Blackout]
+    later: UUID | None
+
+
+def page_ahead(now: datetime, after: UUID | None) -> Page:
+    """Return a page of what `ahead` returns: the first one, or that which follows the blackout `after`."""
+    query = sa.select(Blackout).where(Blackout.end_at > now)
+    place = sa.tuple_(Blackout.start_at, Blackout.id)
+    if after is not None and (last := get(after)):
+        query = query.where(place > sa.tuple_(last.start_at, last.id))
+    found = db.session.scalars(query.order_by(Blackout.start_at, Blackout.id).limit(LISTED_AHEAD + 1)).all()
+    rows = found[:LISTED_AHEAD]
+    return Page(rows=rows, later=rows[-1].id if len(found) > LISTED_AHEAD else None)
 
 
 def past(now: datetime) -> Sequence[Blackout]:

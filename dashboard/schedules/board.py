@@ -14,7 +14,7 @@ from uuid import UUID
 import sqlalchemy as sa
 from flask import url_for
 
-from dashboard.accounts.models import User
+from dashboard.accounts.board import names_of
 from dashboard.accounts.signing_in import FORMER_MEMBER
 from dashboard.audit.models import AuditEntry
 from dashboard.core.clock import utc_now
@@ -50,6 +50,7 @@ TURNS_WITHIN = timedelta(days=365)
 TURNS = {
     "schedule.pause": "Paused",
     "schedule.resume": "Resumed",
+    "schedule.mend": "Went on, mended",
     "schedule.archive": "Archived",
     "schedule.restore": "Restored",
 }
@@ -152,7 +153,7 @@ def schedules_board(args: Mapping[str, str]) -> SchedulesBoard:
 
 def _rows(schedules: Sequence[Schedule]) -> list[ScheduleRow]:
     outcomes = last_outcomes([schedule.id for schedule in schedules])
-    owners = _names({schedule.owner_id for schedule in schedules if schedule.owner_id})
+    owners = names_of({schedule.owner_id for schedule in schedules if schedule.owner_id})
     ahead = next_runs(schedules)
     return [
         ScheduleRow(
@@ -238,7 +239,7 @@ def schedule_page(schedule_id: UUID) -> SchedulePage | None:
         .order_by(Occurrence.id.desc())
         .limit(HISTORY)
     )
-    names = _names({person for person in (schedule.owner_id, schedule.paused_by_id) if person})
+    names = names_of({person for person in (schedule.owner_id, schedule.paused_by_id) if person})
     decided = decided_ahead(schedule, utc_now())
     return SchedulePage(
         schedule=schedule,
@@ -423,7 +424,7 @@ def saves(schedule: Schedule) -> list[Revision]:
     """Return the saves of a schedule, newest first."""
     query = sa.select(ScheduleRevision).where(ScheduleRevision.schedule_id == schedule.id)
     rows = db.session.scalars(query.order_by(ScheduleRevision.rev)).all()
-    names = _names({row.actor_id for row in rows if row.actor_id})
+    names = names_of({row.actor_id for row in rows if row.actor_id})
     revisions = [
         Revision(
             rev=row.rev,
@@ -472,13 +473,6 @@ def _counts() -> dict[str, int]:
     columns = [sa.func.count().filter(where).label(view or "current") for view, where in _WHERE.items()]
     row = db.session.execute(sa.select(*columns).select_from(Schedule)).one()
     return dict(zip(_WHERE, row, strict=True))
-
-
-def _names(user_ids: set[UUID]) -> dict[UUID, str]:
-    if not user_ids:
-        return {}
-    people = db.session.scalars(sa.select(User).where(User.id.in_(user_ids)))
-    return {person.id: person.name for person in people}
 
 
 def _params(view: str, text: str) -> dict[str, Any]:

@@ -37,6 +37,8 @@ bp = Blueprint("calendar", __name__, url_prefix="/calendar")
 VIEWS = {"month": "Month", "week": "Week", "day": "Day"}
 SHOWN_IN_MONTH = 4
 SHOWN_IN_SLOT = {"week": 6, "day": 100}
+SHOWN_BANDS = {"month": 3, "week": 6, "day": 100}
+NAMED_BANDS = 3
 FORECAST = timedelta(hours=24)
 MOST_MEETINGS = 5
 NAMED_IN_MINUTE = 5
@@ -44,6 +46,21 @@ DAY = timedelta(days=1)
 HOUR = timedelta(hours=1)
 MOVED = "moved"
 """Under this name the session keeps the fire that was moved last, until the calendar offers to move it back."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bands:
+    """The blackouts that reach into a day or an hour; `more` find no room in it."""
+
+    shown: Sequence[Window]
+    more: int
+
+    @property
+    def words(self) -> str:
+        """The first of their names, and how many more there are; nothing if there are none."""
+        names = ", ".join(window.name for window in self.shown[:NAMED_BANDS])
+        unnamed = len(self.shown[NAMED_BANDS:]) + self.more
+        return f"{names} and {unnamed:,} more" if unnamed else names
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,7 +73,7 @@ class Slot:
     key: str
     entries: Sequence[Entry]
     more: int
-    bands: Sequence[Window]
+    bands: Bands
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,6 +117,7 @@ class CalendarPage:
 
     def slots(self, day: date) -> list[Slot]:
         """Return the slot of the whole day, then its hours as the clock shows them, with what fires in each."""
+        windows = self._windows(day)
         by_hour: defaultdict[int, list[Entry]] = defaultdict(list)
         for entry in self.entries(day):
             if not entry.is_frequent:
@@ -111,7 +129,7 @@ class CalendarPage:
                 self._slot(
                     f"{day}T{hour:02}",
                     by_hour[hour],
-                    self._bands(datetime.combine(day, time(hour), self.zone), HOUR),
+                    _reaching(windows, datetime.combine(day, time(hour), self.zone).astimezone(UTC), HOUR),
                 )
                 for hour in range(24)
             ),
@@ -119,12 +137,11 @@ class CalendarPage:
 
     def _slot(self, key: str, entries: Sequence[Entry], bands: Sequence[Window] = ()) -> Slot:
         most = SHOWN_IN_SLOT[self.view]
-        return Slot(key=key, entries=entries[:most], more=max(0, len(entries) - most), bands=bands)
+        return Slot(key=key, entries=entries[:most], more=max(0, len(entries) - most), bands=self._bands(bands))
 
-    def bands(self, day: date) -> list[Window]:
+    def bands(self, day: date) -> Bands:
         """Return the blackouts that reach into a day."""
-        start = _midnight(day, self.zone)
-        return self._bands(start, _midnight(day + DAY, self.zone) - start)
+        return self._bands(self._windows(day))
 
     def band_words(self, window: Window, day: date) -> str:
         """Say when a blackout goes on within a day."""
@@ -133,9 +150,13 @@ class CalendarPage:
         until = f"to {end:%H:%M}" if end.date() == day else ""
         return " ".join(part for part in (since, until) if part) or "all day"
 
-    def _bands(self, start: datetime, length: timedelta) -> list[Window]:
-        end = start.astimezone(UTC) + length
-        return [window for window in self.agenda.windows if window.start < end and window.end > start]
+    def _bands(self, windows: Sequence[Window]) -> Bands:
+        most = SHOWN_BANDS[self.view]
+        return Bands(shown=windows[:most], more=max(0, len(windows) - most))
+
+    def _windows(self, day: date) -> list[Window]:
+        start = _midnight(day, self.zone)
+        return _reaching(self.agenda.windows, start, _midnight(day + DAY, self.zone) - start)
 
     def load(self) -> list[int]:
         """Return the fires of each local hour of the day, summed over the days shown."""
@@ -278,6 +299,12 @@ def _days(view: str, day: date) -> list[date]:
     last = (first + 32 * DAY).replace(day=1) - DAY if view == "month" else monday
     count = ((last - monday).days // 7 + 1) * 7
     return [monday + number * DAY for number in range(count)]
+
+
+def _reaching(windows: Sequence[Window], start: datetime, length: timedelta) -> list[Window]:
+    """Return which windows reach into [start, start + length)."""
+    end = start + length
+    return [window for window in windows if window.start < end and window.end > start]
 
 
 def _midnight(day: date, zone: ZoneInfo) -> datetime:

@@ -15,7 +15,7 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from dashboard.schedules.blackouts import Window, apart
-from dashboard.schedules.models import ASLEEP, ENABLED, Schedule
+from dashboard.schedules.models import ASLEEP, ENABLED, NEEDS_ATTENTION, Schedule
 from dashboard.tenants.options import option_for
 
 GLANCE = f"""
@@ -122,6 +122,12 @@ def claim_outdated(session: Session, rules: str, after: UUID | None, batch: int)
     return [DueSchedule._make(row) for row in session.execute(_OUTDATED, parameters).all()]
 
 
+def claim_held(session: Session, beginning: str, after: UUID | None, batch: int) -> list[DueSchedule]:
+    """Lock schedules, by id from `after` on, that are held for a problem that begins like this."""
+    parameters = {"beginning": beginning, "after": after or UUID(int=0), "batch": batch}
+    return [DueSchedule._make(row) for row in session.execute(_HELD, parameters).all()]
+
+
 def tenants_now(session: Session, tenant_ids: Iterable[UUID]) -> dict[UUID, TenantNow]:
     """Return these tenants as they are now; asked after their schedules are locked, it cannot be out of date."""
     rows = session.execute(_TENANTS, {"ids": list(set(tenant_ids))})
@@ -188,6 +194,11 @@ _OUTDATED = sa.text(f"""
 SELECT {_FIELDS} FROM schedule AS due
 WHERE {ENABLED} AND (kind <> 'interval' OR days_off <> '{{}}') AND id > :after
     AND tz_version <> :rules AND {_numbers_of("tz_version")} < {_numbers_of("CAST(:rules AS text)")}
+ORDER BY id LIMIT :batch FOR NO KEY UPDATE SKIP LOCKED
+""")
+_HELD = sa.text(f"""
+SELECT {_FIELDS} FROM schedule AS due
+WHERE {NEEDS_ATTENTION} AND starts_with(problem, :beginning) AND id > :after
 ORDER BY id LIMIT :batch FOR NO KEY UPDATE SKIP LOCKED
 """)
 _TENANTS = sa.text("""

@@ -105,6 +105,11 @@ def create_draft() -> ResponseReturnValue:
 def edit(schedule_id: UUID) -> ResponseReturnValue:
     """The editor of a stored schedule."""
     schedule = actions.get(schedule_id) or abort(404)
+    try:
+        job_type(schedule.job_type)
+    except UnknownJobType as error:
+        flash(f"{error} Without it nobody knows what to ask for; you can pause or archive the schedule.", "bad")
+        return see_other(url_for("schedules.show", schedule_id=schedule_id))
     return _editor(ScheduleForm.of(schedule, _zone()), schedule=schedule)
 
 
@@ -116,7 +121,7 @@ def update(schedule_id: UUID) -> ResponseReturnValue:
     form = ScheduleForm.from_post(request.form)
     form.values["schedule_id"] = str(schedule_id)
     try:
-        draft = _draft(form, schedule.params)
+        draft = _draft(form, _stored(schedule))
         actions.update(schedule, draft, rev=form.rev, sets_runs_left=form.sets_runs_left)
     except InvalidInput as error:
         if "runs_left" in error.errors:  # what is typed now is meant, even the number that the form was opened with
@@ -185,7 +190,7 @@ def _editor(
     kind = _kind_or_404(form.text("job_type"))
     asked = fields or form_fields(
         kind.Params,
-        schedule.params if schedule else params,
+        _stored(schedule) if schedule else params,
         typed=request.form if request.method == "POST" else None,
         errors=form.errors,
     )
@@ -252,6 +257,14 @@ def _draft(form: ScheduleForm, stored: dict[str, Any] | None = None) -> Schedule
 def _params(form: ScheduleForm, stored: dict[str, Any] | None = None) -> dict[str, Any]:
     """Return the job type's parameters as they will be stored. Raises InvalidInput naming each field to mend."""
     return dump(parse_form(_kind(form).Params, request.form, stored=stored))
+
+
+def _stored(schedule: Schedule) -> dict[str, Any]:
+    """Return the schedule's parameters for its job type's form: carried over, if they are older and can be."""
+    try:
+        return job_type(schedule.job_type).carried_over(schedule.params, schedule.job_version)
+    except (UnknownJobType, InvalidInput):
+        return schedule.params
 
 
 def _kind(form: ScheduleForm) -> JobType:

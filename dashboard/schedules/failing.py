@@ -9,12 +9,10 @@ import sqlalchemy as sa
 import structlog
 from sqlalchemy.orm import Session
 
-from dashboard.audit.actions import record
-from dashboard.core.formats import plural
-from dashboard.core.tenancy import SYSTEM
 from dashboard.runs.load import shown
 from dashboard.runs.states import PROBLEM_STATES, SUCCEEDED
 from dashboard.schedules.claiming import DueSchedule
+from dashboard.schedules.unasked import record_unasked
 
 log = structlog.get_logger(__name__)
 
@@ -37,17 +35,11 @@ def pause_failing(session: Session, schedules: Sequence[DueSchedule]) -> set[UUI
 
 
 def _pause(session: Session, schedule: DueSchedule) -> None:
-    reason = f"Its last {plural(schedule.pause_after_failures or 0, 'run')} failed."
+    count = schedule.pause_after_failures or 0
+    reason = "Its last run failed." if count == 1 else f"Its last {count:,} runs failed."
     session.execute(_PAUSE, {"id": schedule.id, "reason": reason})
     shown(session, schedule.tenant_id)
-    record(
-        session,
-        "schedule.pause",
-        subject=("schedule", schedule.id, schedule.name),
-        tenant_id=schedule.tenant_id,
-        actor=SYSTEM,
-        details={"reason": reason},
-    )
+    record_unasked(session, "schedule.pause", schedule, reason)
     log.warning("schedule_paused", schedule_id=str(schedule.id), reason=reason)
 
 

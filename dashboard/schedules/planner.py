@@ -6,6 +6,7 @@ forward, and an occurrence is a unique row. Whatever a batch needs is asked and 
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Callable, Iterable, Sequence, Set
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -14,13 +15,12 @@ from uuid import UUID
 
 import sqlalchemy as sa
 import structlog
-from pydantic_core import PydanticSerializationError
 from sqlalchemy.exc import DataError, DBAPIError, IntegrityError
 from sqlalchemy.orm import Session
 
 from dashboard.core.orm import rows_as_json
 from dashboard.core.tenancy import Actor
-from dashboard.jobs.registry import UnknownJobType, job_type
+from dashboard.jobs.registry import job_type
 from dashboard.runs.ledger import RunRequest, cancel, enqueue_all
 from dashboard.runs.load import shown
 from dashboard.runs.models import Run
@@ -29,7 +29,7 @@ from dashboard.schedules.blackouts import Window, divide
 from dashboard.schedules.catchup import Decision, Policy, decide, one_skip
 from dashboard.schedules.claiming import DueSchedule, TenantNow, claim_awaking, claim_due, tenants_now
 from dashboard.schedules.failing import pause_failing
-from dashboard.schedules.launching import key_of, request_for
+from dashboard.schedules.launching import key_of, misfit, request_for
 from dashboard.schedules.models import Schedule
 from dashboard.schedules.occurrences import (
     NAMED_SKIP,
@@ -42,6 +42,7 @@ from dashboard.schedules.occurrences import (
 )
 from dashboard.schedules.recurrence import Recurrence, RecurrenceError, Skip
 from dashboard.schedules.timing import MOST_INSTANTS, due_until, next_after, recurrence_of, rules_version, start_of
+from dashboard.schedules.unasked import record_unasked
 
 BATCH = 500
 """Schedules planned in one transaction: many enough that its cost is shared, few enough that two planners share the
@@ -50,11 +51,12 @@ work from the beginning to the end."""
 MOST_IN_BATCH = 20_000
 """Instants of all schedules handled in one transaction, so that none gets long."""
 
-SUSPENDED = "The organisation is suspended."
-POISONED = "Planning it failed for a reason that is no fault of yours. Save it again to let it try anew."
+FROZEN_AFTER = "1min"
+"""How long PostgreSQL waits for the next word of a planner, as text for it; then others plan what it held."""
 
-REFUSED = (IntegrityError, DataError, PydanticSerializationError)
-"""How the database, or what writes JSON for it, refuses a value."""
+SUSPENDED = "The organisation is suspended."
+RAN_OUT = "Its pause ran out."
+POISONED = "Planning it failed for a reason that is no fault of yours. Save it again to let it try anew."
 
 log = structlog.get_logger(__name__)
 
@@ -103,7 +105,7 @@ Judge = Callable[[DueSchedule, TenantNow, datetime, Set[datetime]], Verdict]
 
 def plan(session: Session, now: datetime) -> PlanResult:
     """Plan one batch of what is due at `now` (the transaction's), in a system session; the caller commits."""
-    session.execute(_BY_INDEX)
+    session.execute(_BEGIN, {"frozen_after": FROZEN_AFTER})
     wake(session, now)
     claimed = claim_due(session, now, BATCH)
     if not claimed.schedules:
@@ -119,13 +121,22 @@ def plan(session: Session, now: datetime) -> PlanResult:
 
 # Plans are kept as long as the connection. One that was made while a table was empty would read the whole of it for
 # each schedule until somebody analyses it.
-_BY_INDEX = sa.text("SET LOCAL enable_seqscan = off")
+_BEGIN = sa.text("""
+SELECT set_config('enable_seqscan', 'off', true),
+    set_config('idle_in_transaction_session_timeout', :frozen_after, true)
+""")
 
 
 def wake(session: Session, now: datetime) -> int:
-    """Resume the schedules whose pause ran out at `now`; return how many."""
+    """Resume the schedules whose pause ran out at `now`; return how many.
+
+    Each is audited in its tenant's trail, with the system as its actor: once, because the claim that finds the pause
+    over and the row that ends it are one transaction's.
+    """
     awaking = claim_awaking(session, now, BATCH)
     _end_pauses(session, awaking, now)
+    for schedule in awaking:
+        record_unasked(session, "schedule.resume", schedule, RAN_OUT)
     return len(awaking)
 
 
@@ -233,10 +244,8 @@ def _decide(verdict: Verdict, due: list[datetime], now: datetime, *, more: bool)
         cap=schedule.catchup_cap,
         more=more,
     )
-    try:
-        job_type(schedule.job_type)
-    except UnknownJobType as error:
-        verdict.problem = hold(schedule, str(error)).problem
+    if problem := misfit(schedule):
+        verdict.problem = hold(schedule, problem).problem
         verdict.decisions = one_skip(due, "invalid", verdict.problem)
 
 
@@ -248,7 +257,9 @@ def _carry_out(session: Session, verdicts: Sequence[Verdict], now: datetime) -> 
     try:
         with session.begin_nested():
             return _write(session, verdicts, now)
-    except REFUSED as error:
+    except Exception as error:
+        if _is_outage(error):
+            raise
         log.error("batch_is_poisoned", schedules=len(verdicts), reason=_reason(error))
     written = [_write_alone(session, verdict, now) for verdict in verdicts]
     return sum(runs for runs, _ in written), sum(skips for _, skips in written)
@@ -259,14 +270,24 @@ def _write_alone(session: Session, verdict: Verdict, now: datetime) -> tuple[int
     try:
         with session.begin_nested():
             return _write(session, [verdict], now)
-    except REFUSED as error:
+    except Exception as error:
+        if _is_outage(error):
+            raise
         log.error("schedule_is_poisoned", schedule_id=str(verdict.schedule.id), reason=_reason(error))
         return _write(session, [hold(verdict.schedule, POISONED)], now)
 
 
+def _is_outage(error: Exception) -> bool:
+    """Whether it is the database's error and no refusal of a value, so that no schedule is to blame."""
+    return isinstance(error, DBAPIError) and not isinstance(error, (IntegrityError, DataError))
+
+
 def _reason(error: Exception) -> str:
-    """Return what the database said, without the parameters: a job's may be secret."""
-    return str(error.orig).partition("\n")[0] if isinstance(error, DBAPIError) else "It cannot be written as JSON."
+    """Return what the database said, or where a plugin's code failed; no parameters, because a job's may be secret."""
+    if isinstance(error, DBAPIError):
+        return str(error.orig).partition("\n")[0]
+    *_, last = traceback.extract_tb(error.__traceback__)
+    return f"{type(error).__name__} ({last.filename}, line {last.lineno})"
 
 
 def _write(session: Session, verdicts: Sequence[Verdict], now: datetime) -> tuple[int, int]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import islice, pairwise
@@ -79,7 +79,8 @@ class Preview:
     """What a rule means: in words, its next fires, and the next changes of the clock.
 
     `left_out` are the fires among these that holidays, skipped dates and blackouts swallow. `zone` is the name of the
-    schedule's zone, `own_zone` of the viewer's, empty if it is not known. `since` is when its pause ends, if it does.
+    schedule's zone, `own_zone` of the viewer's, empty if it is not known or tells no other time. `since` is when its
+    pause ends, if it does.
     """
 
     words: str
@@ -130,6 +131,7 @@ def foresee(rule: Recurrence, wanted: Wanted, own_zone: ZoneInfo | None, *, long
     since = wanted.since or utc_now()
     fires = rule.preview(since, FIRES + 1)
     windows = apart(windows_between(since, fires[-1].at + SECOND)) if fires else []
+    own_zone = own_zone if own_zone and _tells_more(own_zone, fires) else None
     count = _within_limit(fires[:FIRES], wanted, windows)
     foreseen = [
         _foreseen(fire, before, following, wanted, own_zone, longest)
@@ -150,6 +152,12 @@ def foresee(rule: Recurrence, wanted: Wanted, own_zone: ZoneInfo | None, *, long
         own_zone=own_zone.key if own_zone else "",
         since=wanted.since,
     )
+
+
+def _tells_more(own_zone: ZoneInfo, fires: Iterable[Fire]) -> bool:
+    """Whether the viewer's clock shows something else than the schedule's and UTC, beside which it would stand."""
+    offsets = ((fire.at.astimezone(own_zone).utcoffset(), fire.local.utcoffset()) for fire in fires)
+    return any(own not in {local, timedelta()} for own, local in offsets)
 
 
 def _within_limit(fires: Sequence[Fire], wanted: Wanted, windows: Sequence[Window]) -> int:
@@ -251,7 +259,7 @@ def _crowded(rule: Recurrence, fires: Sequence[ForeseenFire], wanted: Wanted) ->
 
 def _beside(moment: datetime, local: datetime) -> str:
     """Write a time of day, with its weekday if that is not the one of `local`, beside which it stands."""
-    return f"{moment:%H:%M}" if moment.date() == local.date() else f"{moment:%a %H:%M}"
+    return _time(moment) if moment.date() == local.date() else f"{moment:%a} {_time(moment)}"
 
 
 def _time(moment: datetime) -> str:

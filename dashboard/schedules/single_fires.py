@@ -16,7 +16,6 @@ from dashboard.core.clock import database_now
 from dashboard.core.errors import InvalidInput, Refused
 from dashboard.core.orm import db
 from dashboard.core.tenancy import require_binding
-from dashboard.jobs.registry import UnknownJobType
 from dashboard.runs.load import RUNS, announce
 from dashboard.runs.models import Run
 from dashboard.runs.states import SCHEDULED
@@ -237,9 +236,9 @@ def _rule(schedule: Schedule) -> Recurrence:
 def _launch(schedule: Schedule, occurrence: Occurrence, start: datetime) -> Run:
     try:
         return launch(db.session(), schedule, occurrence, not_before=start, actor=require_binding().actor)
-    except (UnknownJobType, InvalidInput) as error:
+    except Refused:
         db.session.rollback()
-        raise Refused(f"{error} Edit the schedule first.") from error
+        raise
 
 
 def _commit(action: str, schedule: Schedule, nominal: datetime, **details: str) -> None:

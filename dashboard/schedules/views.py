@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
-from zoneinfo import ZoneInfo
 
 from flask import abort, current_app, flash, render_template, request, url_for
 from flask.typing import ResponseReturnValue
@@ -18,6 +17,7 @@ from dashboard.core.formats import plural
 from dashboard.core.htmx import Live, form_page, fragment_or_page, see_other, uncached, unchanged
 from dashboard.core.templating import wall_time as wall_time_of
 from dashboard.core.typed import instant, wall_time
+from dashboard.core.zones import tenant_zone
 from dashboard.runs.board import duration_of, panel_version
 from dashboard.schedules import actions, backfills, single_fires
 from dashboard.schedules.board import fires_board, schedule_history, schedule_page, schedules_board
@@ -28,6 +28,7 @@ from dashboard.schedules.overlap import meeting
 __all__ = ["bp"]
 
 A_MINUTE = timedelta(minutes=1)
+ENDS = ("start", "end")
 BACKFILL_MODES = (("missing", "Only what has neither run nor been left out on purpose"), ("rerun", "All of it again"))
 
 
@@ -241,17 +242,33 @@ def _backfill_page(
 
 
 def _shown(typed: Mapping[str, str]) -> dict[str, str]:
-    """Return the range as people type it: whole minutes, at least as long as what a link names to the second."""
-    start, end = instant(typed.get("start", "")), instant(typed.get("end", ""))
-    return {
-        "start": wall_time_of(start) if start else typed.get("start", ""),
-        "end": wall_time_of(end + A_MINUTE) if end else typed.get("end", ""),
-    }
+    """Return the fields of the range and, under `…_shown`, the moments that they stand for: a time may come twice."""
+    moments = {name: _moment(typed, name) for name in ENDS}
+    fields = {name: _as_typed(name, moment) if moment else typed.get(name, "") for name, moment in moments.items()}
+    return {**fields, **{f"{name}_shown": moment.isoformat() if moment else "" for name, moment in moments.items()}}
+
+
+def _as_typed(name: str, moment: datetime) -> str:
+    """Write an end of the range as people type it: the range of whole minutes that holds what a link names."""
+    return wall_time_of(moment if name == "start" else moment + A_MINUTE - datetime.resolution)
+
+
+def _moment(typed: Mapping[str, str], name: str) -> datetime | None:
+    """Read an end of the range: what its field showed, unless another time was typed.
+
+    Of a time that comes twice the range begins with the first pass, and ends with the second if that is not to come.
+    """
+    text, shown = typed.get(name, ""), instant(typed.get(f"{name}_shown", ""))
+    if shown and text == _as_typed(name, shown):
+        return shown
+    if (named := instant(text)) or name == "start":
+        return named or local_moment(text)
+    last = wall_time(text, tenant_zone(), latest=True)
+    return last if last and last <= utc_now() else local_moment(text)
 
 
 def _range(typed: Mapping[str, str]) -> tuple[datetime, datetime, backfills.Mode]:
-    given = {name: typed.get(name, "") for name in ("start", "end")}
-    moments = {name: instant(text) or local_moment(text) for name, text in given.items()}
+    moments = {name: _moment(typed, name) for name in ENDS}
     missing = {name: "Give a date and a time." for name, moment in moments.items() if moment is None}
     if missing or moments["start"] is None or moments["end"] is None:
         raise InvalidInput(missing)
@@ -268,4 +285,4 @@ def local_moment(text: str, shown: datetime | None = None) -> datetime | None:
 
     `shown` is the moment that the field showed before; unless another time was typed, it is meant.
     """
-    return wall_time(text, ZoneInfo(current_app.config["TIMEZONE"]), shown)
+    return wall_time(text, tenant_zone(), shown)

@@ -196,7 +196,7 @@ OPTIONS: tuple[TenantOption, ...] = (
         type=Annotated[str, Field(pattern=r"^[a-z]{2,3}(-[A-Z]{2})?$")],
         default="en",
         label="Language",
-        help="A language code like en or en-GB, for mail and dates.",
+        help="What your mail is written in, as a code like en or en-GB: mail programs and screen readers go by it.",
         group=LOOK,
     ),
     TenantOption(

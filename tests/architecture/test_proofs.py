@@ -1,4 +1,4 @@
-"""Every promise about scheduling names the tests that prove it, and those tests are there."""
+"""Every promise about scheduling and about runs names the tests that prove it, and those tests are there."""
 
 from __future__ import annotations
 
@@ -7,14 +7,20 @@ import re
 
 from tests.architecture.project import ROOT
 
-PROMISES = {*(f"P{number}" for number in range(1, 21) if number != 19), *(f"N{number}" for number in range(1, 20))}
-ROW = re.compile(r"^\| ([PN]\d+) [^|]+ \| ([^|]+) \|$", re.MULTILINE)
+PAGES = ("docs/scheduling.md", "docs/run-lifecycle.md")
+PROMISES = {
+    *(f"P{number}" for number in range(1, 21) if number != 19),
+    *(f"N{number}" for number in range(1, 20)),
+    *(f"R{number}" for number in range(1, 15)),
+}
+ROW = re.compile(r"^\| ([PNR]\d+) [^|]+ \| ([^|]+) \|$", re.MULTILINE)
 PROOF = re.compile(r"`(tests/[\w/]+\.py)::(test_\w+)`")
 
 
 def proofs() -> dict[str, list[tuple[str, str]]]:
-    """Return the tests that docs/scheduling.md names for each promise, as file and name."""
-    return {number: PROOF.findall(tests) for number, tests in ROW.findall((ROOT / "docs/scheduling.md").read_text())}
+    """Return the tests that the pages name for each promise, as file and name."""
+    rows = [row for page in PAGES for row in ROW.findall((ROOT / page).read_text())]
+    return {number: PROOF.findall(tests) for number, tests in rows}
 
 
 def test_every_promise_has_a_proof() -> None:

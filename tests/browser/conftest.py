@@ -13,6 +13,7 @@ from config.settings import Settings
 from dashboard.app import Dashboard, create_app
 from dashboard.tenants.registry import forget_cached
 from tests.application import disconnect
+from tests.browser.answers import read_whole
 from tests.browser.visitor import Visitor
 
 START = 120_000
@@ -30,7 +31,7 @@ def developing(migrated_app: Dashboard, environment: dict[str, str]) -> Iterator
 @pytest.fixture(scope="session")
 def port(developing: Dashboard) -> Iterator[int]:
     """The loopback port of a server of the application."""
-    server = make_server("127.0.0.1", 0, developing, threaded=True)
+    server = make_server("127.0.0.1", 0, read_whole(developing), threaded=True)
     thread = Thread(target=server.serve_forever, daemon=True)
     thread.start()
     yield server.server_port

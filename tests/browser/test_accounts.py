@@ -62,3 +62,35 @@ def test_enter_saves_the_settings_and_resets_nothing(open_page: Visitor, people:
     expect(page.get_by_label("Time zone")).to_have_value("Asia/Tokyo")
     page.get_by_role("button", name="Reset to default Brand name").click()
     expect(page.get_by_label("Brand name")).to_have_value("Globex")
+
+
+def test_the_menu_shows_times_by_the_organisations_clock_again_to_who_has_their_own(
+    open_page: Visitor, people: People
+) -> None:
+    page = open_page(f"{PLATFORM}/globex/sign-in?next=/globex/sessions")
+    sign_in(page, "mallory@globex.test", PASSWORD)
+    page.get_by_label("Show times in").select_option("Asia/Kolkata")
+    page.get_by_role("button", name="Save").click()
+    expect(page.get_by_text("Saved.")).to_be_visible()
+    for choice, zone in (("Tokyo", "JST"), ("Kolkata", "IST"), ("Tokyo", "JST")):
+        page.click(".who")
+        with page.expect_navigation():
+            page.get_by_role("button", name=choice).click()
+        expect(page.locator("#sessions time .zone").first).to_have_text(zone)
+        page.click(".who")
+        expect(page.locator("[data-zone-choice][aria-pressed=true]")).to_have_text(choice)
+        page.keyboard.press("Escape")
+    page.get_by_label("Show times in").select_option("")
+    page.get_by_role("button", name="Save").click()
+    expect(page.get_by_text("Saved.")).to_be_visible()
+    page.click(".who")
+    expect(page.locator("[data-zone-choice][aria-pressed=true]")).to_have_attribute("data-zone-choice", "home")
+
+
+@pytest.mark.parametrize("width", [WIDE, PHONE])
+def test_nothing_covers_when_a_session_was_last_used(open_page: Visitor, people: People, width: int) -> None:
+    page = open_page(f"{PLATFORM}/globex/sign-in?next=/globex/sessions", width=width)
+    sign_in(page, "mallory@globex.test", PASSWORD)
+    table = page.locator("#sessions .table-wrap")
+    expect(table).to_be_visible()
+    assert table.evaluate("element => element.scrollWidth <= element.clientWidth")

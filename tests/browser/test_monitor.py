@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Iterator
 from dataclasses import dataclass
 from threading import Thread
@@ -12,9 +13,10 @@ from werkzeug.serving import make_server
 
 from dashboard.app import Dashboard
 from dashboard.core.tenancy import Tenant
-from scripts.embedded import free_port
+from tests.browser.answers import read_whole
 from tests.browser.visitor import Visitor, sign_in
 from tests.factories import make_tenant, make_user
+from tests.factories.processes import make_process
 from tests.factories.runs import make_run
 from tests.flower import app_with_flower, flower_process
 from tests.signing_in import PASSWORD, set_password
@@ -32,13 +34,15 @@ class Served:
 
 @pytest.fixture
 def served(app: Dashboard, environment: dict[str, str], browser: Browser) -> Iterator[Served]:
-    port = free_port()
+    listener = socket.create_server(("127.0.0.1", 0))
+    port = listener.getsockname()[1]
     place = {**environment, "PLATFORM_ROOT": f"http://localhost:{port}"}
     with (
+        listener,
         flower_process(environment) as url,
         app_with_flower(place, url, audience="operators") as connected,
     ):
-        server = make_server("127.0.0.1", port, connected, threaded=True)
+        server = make_server("127.0.0.1", port, read_whole(connected), threaded=True, fd=listener.fileno())
         thread = Thread(target=server.serve_forever, daemon=True)
         thread.start()
         root = f"http://localhost:{port}/acme"
@@ -84,3 +88,12 @@ def test_a_viewer_sees_the_fleet(served: Served) -> None:
     page = opened(served, "viewer")
     expect(page.get_by_role("heading", name="Fleet")).to_be_visible()
     expect(page.locator("iframe")).to_have_count(0)
+
+
+def test_the_fleet_view_shows_all_its_columns_beside_the_runs(served: Served) -> None:
+    make_process(served.app)
+    make_process(served.app, "beat", tick_ms=12.0, skew_ms=1.0)
+    page = opened(served, "operator", "/monitor?view=fleet")
+    expect(page.get_by_role("columnheader", name="Time zone rules")).to_be_visible()
+    hidden = "tables => tables.map(table => table.scrollWidth - table.clientWidth)"
+    assert page.eval_on_selector_all("#monitor-fleet .table-wrap", hidden) == [0, 0]

@@ -67,3 +67,18 @@ def test_ticks_survive_a_poll_and_lead_to_a_question_that_counts_them(
     page.get_by_role("button", name="Run again…").click()
     page.get_by_role("button", name="Run 2 runs again").click()
     expect(page.locator(".flash")).to_contain_text("2 runs will run again")
+
+
+def test_on_a_phone_the_chosen_tab_is_in_sight_and_an_error_has_a_line_of_its_own(
+    app: Dashboard, open_page: Visitor, busy: Tenant
+) -> None:
+    make_run(app, busy, "dead", name="Export", error_message="No answer.")
+    page = open_page(HOME + "sign-in", width=PHONE)
+    sign_in(page, EMAIL, PASSWORD)
+    page.goto(HOME + "problems?view=dead")
+    expect(page.locator(".tabs [aria-current]")).to_be_in_viewport(ratio=1)
+    row = page.locator("tr").filter(has_text="No answer.")
+    error, ended = (row.locator("td").filter(has_text=text).bounding_box() for text in ("No answer.", "ago"))
+    assert error
+    assert ended
+    assert error["y"] + error["height"] <= ended["y"]

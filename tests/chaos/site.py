@@ -41,10 +41,13 @@ class Site:
     def start_beat(self) -> RunningProcess:
         return self.stack.enter_context(beat_process(self.environment, plugins=PLUGINS))
 
-    def start_worker(self, concurrency: int = 4, more_plugins: tuple[str, ...] = ()) -> RunningProcess:
+    def start_worker(
+        self, concurrency: int = 4, more_plugins: tuple[str, ...] = (), pool: str = "prefork"
+    ) -> RunningProcess:
         """Start a worker, and return once beat may count on it."""
         plugins = (*PLUGINS, *more_plugins)
-        worker = self.stack.enter_context(worker_process(self.environment, plugins=plugins, concurrency=concurrency))
+        process = worker_process(self.environment, plugins=plugins, concurrency=concurrency, pool=pool)
+        worker = self.stack.enter_context(process)
         until_ready(self.app)
         return worker
 

@@ -20,12 +20,12 @@ import sqlalchemy as sa
 from dashboard.core.orm import system_scope
 from dashboard.core.tenancy import Tenant
 from dashboard.runs.load import reconcile
-from dashboard.runs.models import Process, Run, RunEvent
+from dashboard.runs.models import Process, Run, RunEvent, TenantLoad
 from dashboard.runs.states import ACTIVE_STATES, ADMITTED, INTERRUPTED, PROBLEM_STATES, RUNNING, SUCCEEDED
 from tests.chaos.clicker import Clicker
 from tests.chaos.site import PLUGINS, Site
 from tests.chaos.witness import Testimony, what_was_seen, witness
-from tests.factories.ledger import enqueue_runs
+from tests.factories.ledger import broken_timelines, enqueue_runs
 from tests.processes import BEAT_READY, RunningProcess, beat_process, wait_until, worker_process
 from tests.worker.ledger_probes import job
 
@@ -33,6 +33,10 @@ PATIENCE_SECONDS = 60.0
 """How long nothing may end before what has not ended counts as lost."""
 
 JOB_SECONDS = 0.2
+WORKERS = 2
+SLOTS = 4
+"""How many runs each worker does at once."""
+
 HONCHO_SECONDS = 5.0
 """How long honcho lets what it stops end by itself."""
 
@@ -43,7 +47,8 @@ class Report:
 
     A run is lost if it neither ended nor waits nor is listed for a person; if it is said to have succeeded and the
     witness saw no effect; or if a click for it was answered and it is not there. Doubled are effects of runs that may
-    not run twice, and successes.
+    not run twice, and successes. A counter has drifted also if one of the beats, which look each minute, has set it
+    right since. A timeline is broken if it has a hole, or a move that the table of moves has not.
     """
 
     kills: int
@@ -55,10 +60,11 @@ class Report:
     started_twice: int
     worst_recovery_s: float
     counter_drift: int
+    broken_timelines: int
 
     @property
     def is_sound(self) -> bool:
-        return not (self.lost or self.completed_twice or self.counter_drift)
+        return not (self.lost or self.completed_twice or self.counter_drift or self.broken_timelines)
 
 
 @dataclass(slots=True)
@@ -80,8 +86,8 @@ class Fleet:
             self.webs.append(self.site.start_web())
         while len(self.beats) < 2:
             self.beats.append(start(beat_process(environment, plugins=plugins, ready="")))
-        while len(self.workers) < 2:
-            self.workers.append(start(worker_process(environment, plugins=plugins, concurrency=4, ready="")))
+        while len(self.workers) < WORKERS:
+            self.workers.append(start(worker_process(environment, plugins=plugins, concurrency=SLOTS, ready="")))
         self.workers[0].wait_for("ready.")
         self.beats[0].wait_for(BEAT_READY)
 
@@ -230,7 +236,9 @@ class Storm:
         with self.site.app.app_context(), system_scope("test") as session:
             fates = {fate.id: fate for fate in session.execute(_FATES.where(Run.id.in_(wanted)))}
             ends: dict[UUID, float] = dict(session.execute(_INTERRUPTIONS.where(RunEvent.run_id.in_(wanted))).all())
-            drift = len(reconcile(session))
+            reconcile(session)
+            drifts = session.scalar(_DRIFTS) or 0
+            broken = broken_timelines(session, wanted)
         seen = what_was_seen(port)
         return Report(
             kills=kills,
@@ -241,7 +249,8 @@ class Storm:
             completed_twice=sum(_is_doubled(fate, seen) for fate in fates.values()),
             started_twice=sum(seen.starts.get(str(run_id), 0) > 1 for run_id in wanted),
             worst_recovery_s=round(max([*seen.recoveries, *_waits(seen, ends)], default=0.0), 1),
-            counter_drift=drift,
+            counter_drift=drifts,
+            broken_timelines=len(broken),
         )
 
     def holding(self, runs: list[UUID]) -> set[tuple[UUID, int]]:
@@ -292,6 +301,7 @@ def _waits(seen: Testimony, interrupted: dict[UUID, float]) -> Iterator[float]:
 
 _SUCCESSES = sa.select(sa.func.count()).where(RunEvent.run_id == Run.id, RunEvent.state == SUCCEEDED).scalar_subquery()
 _FATES = sa.select(Run.id, Run.state, Run.idempotent, _SUCCESSES.label("successes"))
+_DRIFTS = sa.select(sa.func.sum(TenantLoad.drifts))
 _INTERRUPTIONS = (
     sa.select(RunEvent.run_id, sa.func.extract("epoch", sa.func.max(RunEvent.at)).cast(sa.Float))
     .where(RunEvent.state == INTERRUPTED)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
-from signal import SIGQUIT, SIGTERM, Signals
+from signal import SIGKILL, SIGQUIT, SIGTERM, Signals
 from uuid import UUID
 
 import pytest
@@ -63,10 +64,11 @@ def test_postgres_goes_and_comes_back_under_running_jobs(site: Site, tmp_path: P
     assert_nothing_is_held(site, tenant)
 
 
-def test_a_task_whose_tenant_cannot_be_looked_up_fails_and_the_worker_goes_on(site: Site) -> None:
+@pytest.mark.parametrize("pool", ["prefork", "threads", "gevent", "solo"])
+def test_a_task_whose_tenant_cannot_be_looked_up_fails_and_the_worker_goes_on(site: Site, pool: str) -> None:
     """The tenants' store is down, and this process has never heard of the tenant: nobody guesses."""
     tenant = site.tenant("acme")
-    worker = site.start_worker(more_plugins=("tests.worker.tasks_for_tests",))
+    worker = site.start_worker(more_plugins=("tests.worker.tasks_for_tests",), pool=pool)
     celery = SendingCelery(Settings.from_env(site.environment))
     with closing(celery), bound(Binding.of(tenant)):
         site.postgres.stop()
@@ -138,6 +140,25 @@ def test_a_killed_child_of_the_pool_gives_its_run_back_at_once(site: Site) -> No
     (run_id,) = enqueue_runs(site.app, tenant, **job("killed_once"), **AGAIN)
     run = until(site.app, run_id, "succeeded", beat, worker)
     assert run.attempt == 2
+
+
+@pytest.mark.parametrize("is_killed", [False, True], ids=["at its time limit", "by somebody"])
+def test_a_child_that_ends_while_postgres_is_away_loses_no_run(site: Site, is_killed: bool) -> None:
+    """The worker's main process can tell nobody of it: the lease does."""
+    tenant = site.tenant("acme")
+    beat, worker = site.start_beat(), site.start_worker(concurrency=1)
+    (run_id,) = enqueue_runs(site.app, tenant, **job("quiet", seconds=600), timeout_seconds=5)
+    until_started(site.app, run_id, beat, worker)
+    site.postgres.stop()
+    if is_killed:
+        (child,) = worker.children()
+        os.kill(child, SIGKILL)
+    worker.wait_for("consumer_failed" if is_killed else "message_refused")
+    site.postgres.start()
+    (after,) = enqueue_runs(site.app, tenant, **job("sleep_once"))
+    until_all_succeeded(site, [after], beat, worker)
+    until(site.app, run_id, "interrupted", beat, worker)
+    assert_nothing_is_held(site, tenant)
 
 
 @pytest.mark.parametrize(

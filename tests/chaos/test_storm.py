@@ -6,9 +6,13 @@ import random
 from uuid import UUID
 
 import pytest
+import sqlalchemy as sa
 
+from dashboard.core.orm import system_scope
+from dashboard.runs.load import reconcile
+from dashboard.runs.models import TenantLoad
 from tests.chaos.site import Site
-from tests.chaos.storm import Storm, held
+from tests.chaos.storm import SLOTS, WORKERS, Storm, held
 from tests.chaos.witness import what_was_seen, witness
 from tests.processes import wait_until
 
@@ -20,6 +24,17 @@ def test_no_run_is_lost_and_none_is_doubled_while_everything_dies_in_turn(site: 
     report = storm.blow(kills=len(storm.fleet.weapons), runs=220)
     assert report.is_sound, f"{report}\n{storm.said()}"
     assert report.succeeded + report.listed == report.runs
+    assert report.started_twice <= WORKERS * SLOTS * report.kills
+
+
+def test_a_counter_that_a_beat_has_set_right_meanwhile_is_counted(site: Site) -> None:
+    storm = Storm(site, random.Random(1))
+    with site.app.app_context(), system_scope("test") as session:
+        session.execute(sa.update(TenantLoad).where(TenantLoad.tenant_id == storm.tenants[0].id).values(ready=3))
+        reconcile(session)
+    with witness() as port:
+        report = storm.report([], 0, port)
+    assert (report.counter_drift, report.is_sound) == (1, False)
 
 
 def held_before(storm: Storm, runs: int, port: int) -> list[UUID]:

@@ -2,7 +2,7 @@
 
 A job opens a connection for as long as it works, and says when it starts and when it does what must not be done twice.
 Where the connection breaks without a farewell, its process was killed: the time until the run's next start is a
-recovery. `python -m tests.chaos.witness PORT` is the process.
+recovery. `python -m tests.chaos.witness` is the process; it says at which port it listens.
 """
 
 from __future__ import annotations
@@ -19,11 +19,12 @@ from dataclasses import dataclass, field
 from socketserver import StreamRequestHandler, ThreadingTCPServer
 from typing import Any, Self, cast
 
-from scripts.embedded import HOST, free_port
+from scripts.embedded import HOST
 from tests.processes import running
 
 START, EFFECT, FAREWELL, REPORT = "start", "effect", "farewell", "report"
 HEARD = b"heard\n"
+LISTENING = "Listening at port "
 PATIENCE_SECONDS = 10.0
 
 
@@ -104,8 +105,8 @@ class Server(ThreadingTCPServer):
     daemon_threads = True
     request_queue_size = 100
 
-    def __init__(self, port: int) -> None:
-        super().__init__((HOST, port), Hearing)
+    def __init__(self) -> None:
+        super().__init__((HOST, 0), Hearing)
         self.memory = Memory()
 
 
@@ -134,9 +135,8 @@ class Witnessed:
 @contextmanager
 def witness() -> Iterator[int]:
     """A witness that listens at the port that is yielded."""
-    port = free_port()
-    with running([sys.executable, "-m", "tests.chaos.witness", str(port)], {}, ready="Listening"):
-        yield port
+    with running([sys.executable, "-m", "tests.chaos.witness"], {}, ready=LISTENING) as process:
+        yield int(process.output().partition(LISTENING)[2])
 
 
 def what_was_seen(port: int) -> Testimony:
@@ -148,6 +148,6 @@ def what_was_seen(port: int) -> Testimony:
 
 
 if __name__ == "__main__":
-    with Server(int(sys.argv[1])) as server:
-        print("Listening", flush=True)
+    with Server() as server:
+        print(f"{LISTENING}{server.server_address[1]}", flush=True)
         server.serve_forever()

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from itertools import pairwise, starmap
 from typing import Any
 from uuid import UUID
 
 import sqlalchemy as sa
 from flask import Flask
+from sqlalchemy.orm import Session
 
 from dashboard.core.ids import new_id
 from dashboard.core.orm import system_scope
 from dashboard.core.tenancy import Tenant
 from dashboard.runs.ledger import RunRequest, enqueue_all
 from dashboard.runs.models import Process, Run, RunEvent, TenantLoad
+from dashboard.runs.states import READY, RUNNING, SCHEDULED, can_move
 
 
 def enqueue_runs(app: Flask, tenant: Tenant, count: int = 1, **values: Any) -> list[UUID]:
@@ -55,6 +58,30 @@ def states_of(app: Flask, run_ids: Iterable[UUID]) -> list[str]:
     with app.app_context(), system_scope("test") as session:
         found = dict(session.execute(sa.select(Run.id, Run.state)).all())
     return [found[run_id] for run_id in run_ids]
+
+
+BEGINNINGS = (SCHEDULED, READY)
+"""States in which a run is made."""
+
+
+def broken_timelines(session: Session, run_ids: Iterable[UUID]) -> set[UUID]:
+    """Return the runs whose timeline does not lead by legal moves from a beginning to the state that they are in."""
+    runs = dict(session.execute(sa.select(Run.id, Run.state).where(Run.id.in_(run_ids))).all())
+    timelines: dict[UUID, list[str]] = {run_id: [] for run_id in runs}
+    for run_id, state in session.execute(
+        sa.select(RunEvent.run_id, RunEvent.state).where(RunEvent.run_id.in_(runs)).order_by(RunEvent.id)
+    ):
+        timelines[run_id].append(state)
+    return {run_id for run_id, states in timelines.items() if not _is_whole(states, runs[run_id])}
+
+
+def _is_whole(states: list[str], end: str) -> bool:
+    return bool(states) and states[0] in BEGINNINGS and states[-1] == end and all(starmap(_follows, pairwise(states)))
+
+
+def _follows(old: str, new: str) -> bool:
+    """Whether one line may come after another; a run that is asked to stop goes on running."""
+    return can_move(old, new) or old == new == RUNNING
 
 
 def timeline_of(app: Flask, run_id: UUID) -> list[str]:

@@ -31,6 +31,7 @@ def make_schedule(app: Flask, tenant: Tenant, *, due_for: timedelta | None = Non
             "every_seconds": 60,
             "anchor": next_at,
             "job_type": Echo.key,
+            "params": {"word": "hello"} if values.get("job_type", Echo.key) == Echo.key else {},
             "next_at": next_at,
             "cursor": next_at - timedelta(seconds=1),
         }

@@ -101,7 +101,7 @@ def test_a_taken_port_moves_with_every_address_that_names_it(written: dict[str, 
     assert values["REDIS_URL"] == written["REDIS_URL"]
 
 
-def test_a_moved_port_is_remembered_and_the_callers_own_is_not(
+def test_a_moved_port_is_remembered_and_the_callers_own_settings_are_not(
     written: dict[str, str], taken: int, tmp_path: Path
 ) -> None:
     file = tmp_path / ".env"
@@ -116,6 +116,18 @@ def test_a_moved_port_is_remembered_and_the_callers_own_is_not(
     assert remembered["SECRET_KEY"] == written["SECRET_KEY"]
     assert file.read_text().startswith(NOTE)
     assert file.stat().st_mode & 0o777 == 0o600
+
+
+def test_a_port_that_the_caller_gave_once_is_remembered_with_the_addresses_that_name_it(
+    written: dict[str, str], tmp_path: Path
+) -> None:
+    file = tmp_path / ".env"
+    write_env(file, written)
+    given = {"PORT": str(free_port())}
+    remember_moves(file, effective_environment(written, given), given)
+    remembered = parse(file.read_text())
+    assert remembered["PORT"] == given["PORT"]
+    assert remembered["PLATFORM_ROOT"] == f"http://localhost:{given['PORT']}"
 
 
 def test_a_port_of_the_callers_choice_is_refused_when_taken(written: dict[str, str], taken: int) -> None:

@@ -42,7 +42,7 @@ def connection_used() -> int:
 @pytest.mark.usefixtures("in_acme")
 def test_a_call_tells_the_database_for_whom_it_is(acme: Tenant) -> None:
     assert tenant_call(WHO, {})[:2] == (str(acme.id), "")
-    assert tenant_statement("SELECT app_tenant() AS id", {}) == [{"id": acme.id}]
+    assert tenant_statement("SELECT app_tenant()", {}) == [(acme.id,)]
 
 
 @pytest.mark.usefixtures("in_acme")
@@ -54,7 +54,7 @@ def test_what_one_trip_bound_is_unbound_for_the_next() -> None:
 @pytest.mark.usefixtures("in_acme")
 def test_a_connection_is_used_again_by_calls_and_statements_in_turn() -> None:
     first = connection_used()
-    assert tenant_statement("SELECT pg_backend_pid() AS pid", {}) == [{"pid": first}]
+    assert tenant_statement("SELECT pg_backend_pid()", {}) == [(first,)]
     assert connection_used() == first
 
 
@@ -113,13 +113,13 @@ def test_a_run_goes_its_way_and_nothing_is_prepared_where_a_pooler_stands_betwee
             assert leases.finish(run_id, admitted.fence, Outcome(state="succeeded", result={"rows": 3}))
             prepared = tenant_statement("SELECT name FROM pg_prepared_statements", {})
     assert run_of(app, run_id).result == {"rows": 3}
-    assert len(prepared) == (0 if is_pooled else 2)
+    assert len(prepared) == (0 if is_pooled else 4)
 
 
 def one_more(error: Exception | None = None) -> dict[UUID, int]:
     """Count up every tenant's version and return it, unless there is an error."""
     with system_line("test") as line:
-        versions = dict(line.ask(ONE_MORE, {}))
+        versions: dict[UUID, int] = dict(line.ask(ONE_MORE, {}))
         if error:
             raise error
     return versions
@@ -135,6 +135,41 @@ def test_the_systems_line_sees_every_tenant_and_commits_at_the_end(
         after = one_more()
     assert before.keys() == {acme.id, globex.id}
     assert {each: version - before[each] for each, version in after.items()} == {acme.id: 1, globex.id: 1}
+
+
+def test_several_questions_are_one_transaction_and_each_sees_what_was_done_before(app: Dashboard, acme: Tenant) -> None:
+    with app.app_context():
+        before = one_more()[acme.id]
+        with system_line("test") as line:
+            first, second = line.ask_all((ONE_MORE, {}), (ONE_MORE, {}))
+            assert [dict(first), dict(second)] == [{acme.id: before + 1}, {acme.id: before + 2}]
+            assert one_more_is_blocked(acme)
+        assert one_more()[acme.id] == before + 3
+
+
+def one_more_is_blocked(tenant: Tenant) -> bool:
+    """Whether another transaction holds the tenant's row."""
+    with system_line("test") as line:
+        free = "SELECT tenant_id FROM tenant_load WHERE tenant_id = %(id)s FOR UPDATE SKIP LOCKED"
+        return not line.ask(free, {"id": tenant.id})
+
+
+def test_an_error_among_several_questions_undoes_all_and_leaves_no_line_behind(app: Dashboard, acme: Tenant) -> None:
+    with app.app_context():
+        before = one_more()[acme.id]
+        with pytest.raises(psycopg.errors.DivisionByZero), system_line("test") as line:
+            line.ask_all((ONE_MORE, {}), ("SELECT 1 / 0", {}), (ONE_MORE, {}))
+        assert line.driver.closed
+        assert one_more()[acme.id] == before + 1
+
+
+def test_a_transaction_in_which_nothing_is_asked_is_none(app: Dashboard) -> None:
+    with app.app_context():
+        with system_line("test") as line:
+            pass
+        assert line.driver.info.transaction_status == psycopg.pq.TransactionStatus.IDLE
+        with system_line("test") as again:
+            assert again is line
 
 
 def test_without_a_tenant_there_is_no_trip(app: Dashboard) -> None:

@@ -155,11 +155,23 @@ def test_runs_are_listed_shown_retried_and_cancelled(app: Dashboard, acme: Tenan
     assert "already ended" in again.stderr
 
 
+def test_a_key_is_released_and_what_that_interrupted_is_marked_done(app: Dashboard, acme: Tenant) -> None:
+    run = make_run(app, acme, "running", name="Import", concurrency_key="warehouse")
+    released = flask(app, "runs", "release", str(run.id), "--tenant", "acme")
+    assert "Import holds warehouse no more." in released.stdout
+    again = flask(app, "runs", "release", str(run.id), "--tenant", "acme")
+    assert (again.exit_code, again.stderr) == (1, "Error: This run holds no key any more.\n")
+    done = answer(app, "runs", "done", str(run.id), "--note", "The bank has the file.", "--tenant", "acme")
+    assert done["state"] == "succeeded"
+    (*_, last) = answer(app, "runs", "show", str(run.id), "--tenant", "acme")["events"]
+    assert last["note"] == "The bank has the file."
+
+
 def test_one_tenants_runs_are_nobody_elses(app: Dashboard, acme: Tenant, globex: Tenant) -> None:
     run = make_run(app, acme, "failed")
     assert answer(app, "runs", "list", "--tenant", "globex") == []
-    for act in ("show", "retry", "cancel"):
-        result = flask(app, "runs", act, str(run.id), "--tenant", "globex")
+    for act in (["show"], ["retry"], ["cancel"], ["release"], ["done", "--note", "I looked"]):
+        result = flask(app, "runs", *act, str(run.id), "--tenant", "globex")
         assert (result.exit_code, result.stderr) == (1, f"Error: globex has no run {run.id}.\n")
 
 

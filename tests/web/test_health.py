@@ -18,6 +18,7 @@ from dashboard.app import Dashboard, create_app
 from dashboard.core.clock import utc_now
 from dashboard.core.orm import system_scope
 from dashboard.core.tenancy import Tenant
+from dashboard.jobs import registry
 from dashboard.runs.load import reconcile
 from tests.application import disconnect
 from tests.factories import make_tenant
@@ -150,7 +151,8 @@ def test_the_doctor_is_content_with_a_whole_system(app: Dashboard) -> None:
     assert code == 0
     assert {finding["status"] for findings in found.values() for finding in findings} == {"ok"}
     assert set(found) == {
-        "database", "walls", "migrations", "broker", "clock", "tzdata", "workers", "beat", "schedules", "counters",
+        "database", "walls", "migrations", "broker", "clock", "tzdata", "workers", "beat", "schedules", "plugins",
+        "counters",
         "flower",
     }  # fmt: skip
 
@@ -182,6 +184,20 @@ def test_the_doctor_sees_that_the_planner_is_late(app: Dashboard, acme: Tenant) 
     code, found = examined(app)
     assert (code, statuses(found, "schedules")) == (1, ["fail"])
     assert "1 schedule overdue, the first by 5 min" in found["schedules"][0]["sentence"]
+
+
+def test_the_doctor_names_what_plugins_bring_and_what_none_brings(
+    app: Dashboard, acme: Tenant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(registry, "_brought", {"acme.jobs": ("acme.one", "acme.two"), "acme": ()})
+    make_schedule(app, acme, job_type="gone.plugin")
+    make_schedule(app, acme, job_type="older.plugin", archived_at=sa.func.now())
+    make_schedule(app, acme)
+    _, found = examined(app)
+    assert [(each["status"], each["sentence"]) for each in found["plugins"]] == [
+        ("warn", "Schedules need job types that nothing here brings: gone.plugin."),
+        ("ok", "acme.jobs brings acme.one, acme.two; acme brings no job type."),
+    ]
 
 
 def test_the_doctor_and_the_numbers_tell_of_counters_that_drifted(

@@ -95,6 +95,26 @@ def test_the_menus_first_choice_is_what_applies_without_it(app: Dashboard, globe
     assert first.findall(browser.get("/sessions").text) == ["Asia/Kolkata"]
 
 
+def test_the_menu_leads_whoever_has_a_zone_of_their_own_back_to_the_organisations(
+    app: Dashboard, globex: Tenant, both: str
+) -> None:
+    back = re.compile(r'data-zone-choice="organisation"[^>]*title="([^"]+)"')
+    browser = sign_in(app, globex, both)
+    for own, offered in (("", []), ("Asia/Kolkata", ["Globex: Asia/Tokyo"]), ("Asia/Tokyo", [])):
+        browser.post("/time-zone", data={"timezone": own})
+        assert back.findall(browser.get("/sessions").text) == offered
+
+
+def test_the_way_back_leads_to_the_organisation_whose_page_it_is_and_the_platform_is_none(
+    app: Dashboard, acme: Tenant, globex: Tenant, both: str
+) -> None:
+    browsers = [sign_in(app, tenant, both) for tenant in (acme, globex, None)]
+    browsers[0].post("/time-zone", data=KOLKATA)
+    for browser, domain in zip(browsers, ("jobs.acme.test", "platform.test", "platform.test"), strict=True):
+        browser.set_cookie("zone", "organisation", domain=domain)
+    assert [zones_shown(browser) for browser in browsers] == [{"UTC"}, {"JST"}, {"IST"}]
+
+
 @pytest.mark.parametrize("zone", ["Mars/Olympus", "../../etc/passwd", "GMT", "asia/kolkata"])
 def test_what_is_no_zone_is_refused_beside_the_field(app: Dashboard, acme: Tenant, both: str, zone: str) -> None:
     browser = sign_in(app, acme, both)

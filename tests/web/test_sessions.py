@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import sqlalchemy as sa
 
 from dashboard.app import Dashboard
@@ -33,6 +35,12 @@ def test_a_person_sees_and_ends_their_other_sessions(app: Dashboard, acme: Tenan
     assert here.post(link).status_code == 303
     assert there.get("/sessions").status_code == 303
     assert here.get("/sessions").status_code == 200
+
+
+def test_each_part_of_the_account_page_has_a_heading(app: Dashboard, acme: Tenant, people: People) -> None:
+    page = sign_in(app, acme, "alice@acme.test").get("/sessions").text
+    found = re.findall(r'"card-head"><h2[^>]*>([^<]+)</h2>', page)
+    assert found == ["Where you are signed in", "Time zone", "Change your password"]
 
 
 def test_a_person_sees_only_their_own_sessions(app: Dashboard, acme: Tenant, people: People) -> None:

@@ -4,17 +4,24 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 import time
+from asyncio import CancelledError
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from contextvars import ContextVar
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Any, Literal, cast
 from zipfile import ZipFile
 
+import sqlalchemy as sa
+import structlog
 from celery.exceptions import SoftTimeLimitExceeded
-from flask import render_template_string, url_for
+from flask import g, render_template_string, url_for
 from pydantic import BaseModel, SecretStr
 
 from dashboard.core.orm import db
@@ -22,7 +29,7 @@ from dashboard.core.tenancy import carry
 from dashboard.jobs.context import RunContext
 from dashboard.jobs.outcomes import PermanentError, Result, RetryLater
 from dashboard.jobs.registry import JobType, register
-from dashboard.runs.models import RunLog
+from dashboard.runs.models import Run, RunLog
 
 EFFECT = "effect"
 STARTED = "started"
@@ -113,12 +120,31 @@ class Deaf(JobType):
         return None
 
 
+class _Wordless(Exception):
+    """Cannot even say what is wrong."""
+
+    def __str__(self) -> str:
+        raise AttributeError("reason")
+
+
+FAILURES: dict[str, Callable[[], BaseException]] = {
+    "permanent": lambda: PermanentError("It can never work."),
+    "later": lambda: RetryLater(timedelta(seconds=1), "Too early."),
+    "later, but not when": lambda: RetryLater(cast(timedelta, None)),
+    "later, but never": lambda: RetryLater(timedelta.max),
+    "later, but before": lambda: RetryLater(timedelta(days=-1), "Too late."),
+    "without a word": _Wordless,
+    "exit": lambda: SystemExit("It asks its process to exit."),
+    "asyncio": CancelledError,
+}
+
+
 @register
 class Fail(JobType):
     """Fails in the way that it is told, after an effect that must not stand."""
 
-    class Params(BaseModel):
-        how: Literal["error", "permanent", "later", "vanish"] = "error"
+    class Params(SleepParams):
+        how: str = "error"
         secret: SecretStr = SecretStr("")
 
     key = "test.fail"
@@ -129,13 +155,12 @@ class Fail(JobType):
     def run(self, ctx: RunContext, params: Params) -> Result:
         leave_effect(ctx)
         db.session.flush()
-        match params.how:
-            case "permanent":
-                raise PermanentError("It can never work.")
-            case "later":
-                raise RetryLater(timedelta(seconds=1), "Too early.")
-            case "vanish":
-                os._exit(9)
+        while params.is_shut:
+            time.sleep(NAP.total_seconds())
+        if params.how == "vanish":
+            os._exit(9)
+        if params.how in FAILURES:
+            raise FAILURES[params.how]()
         raise ValueError(f"It failed with {params.secret.get_secret_value()} at postgresql://joe:hunter2@db/x")
 
 
@@ -255,6 +280,158 @@ class MakeFiles(JobType):
         if params.fail:
             raise PermanentError("It was told to.")
         return None
+
+
+@register
+class FileAtGate(JobType):
+    """Waits in the middle of a file."""
+
+    Params = SleepParams
+    key = "test.file_at_gate"
+    label = "Write a file"
+    idempotent = True
+
+    def run(self, ctx: RunContext, params: SleepParams) -> Result:
+        with ctx.artifact("totals.csv", "text/csv") as file:
+            ctx.log("info", STARTED)
+            file.write(b"day,runs\n")
+            while params.is_shut:
+                time.sleep(NAP.total_seconds())
+        return None
+
+
+COMMIT_LOCK = 77
+"""The advisory lock that the commit of `test.commit_slowly` waits for."""
+
+QUERY_LOCK = 78
+"""The advisory lock that `test.ask_for_long` holds as long as PostgreSQL works for it."""
+
+
+@register
+class CommitSlowly(JobType):
+    """Does what PostgreSQL looks at only when it is committed, and then waits for a lock."""
+
+    key = "test.commit_slowly"
+    label = "Commit slowly"
+
+    def run(self, ctx: RunContext, params: Any) -> Result:
+        leave_effect(ctx)
+        for statement in (
+            "CREATE TEMP TABLE looked_at (id integer) ON COMMIT DROP",
+            "CREATE FUNCTION pg_temp.look() RETURNS trigger LANGUAGE plpgsql AS"
+            f" $$ BEGIN PERFORM pg_advisory_xact_lock({COMMIT_LOCK}); RETURN NULL; END $$",
+            "CREATE CONSTRAINT TRIGGER look AFTER INSERT ON looked_at DEFERRABLE INITIALLY DEFERRED"
+            " FOR EACH ROW EXECUTE FUNCTION pg_temp.look()",
+            "INSERT INTO looked_at VALUES (1)",
+        ):
+            db.session.execute(sa.text(statement))
+        return None
+
+
+@register
+class AskForLong(JobType):
+    """Asks PostgreSQL what takes it longer than anybody waits."""
+
+    key = "test.ask_for_long"
+    label = "Ask for long"
+
+    def run(self, ctx: RunContext, params: Any) -> Result:
+        db.session.execute(sa.text(f"SELECT pg_advisory_xact_lock({QUERY_LOCK})"))
+        ctx.log("info", STARTED)
+        db.session.execute(sa.text("SELECT pg_sleep(3600)"))
+        return None
+
+
+@register
+class MistreatSession(JobType):
+    """Does to `db.session` and its connection what a job should not, and says afterwards that it got so far."""
+
+    class Params(BaseModel):
+        how: Literal["close", "remove", "abort", "disconnect", "engine", "dispose", "half a savepoint"]
+
+    key = "test.mistreat_session"
+    label = "Mistreat the session"
+
+    def run(self, ctx: RunContext, params: Params) -> Result:
+        leave_effect(ctx)
+        db.session.flush()
+        match params.how:
+            case "close":
+                db.session.close()
+            case "remove":
+                db.session.remove()
+            case "abort":
+                with suppress(sa.exc.DataError):
+                    db.session.execute(sa.text("SELECT 1 / 0"))
+            case "disconnect":
+                with suppress(sa.exc.OperationalError):
+                    db.session.execute(sa.text("SELECT pg_terminate_backend(pg_backend_pid())"))
+            case "engine":
+                with db.engine.begin() as connection:
+                    connection.execute(sa.text("SELECT count(*) FROM run"))
+            case "dispose":
+                db.engine.dispose()
+            case "half a savepoint":
+                db.session.begin_nested()
+        ctx.progress(1, 1, params.how)
+        ctx.log("info", STARTED)
+        return None
+
+
+@register
+class TellRuns(JobType):
+    """Says how many runs it sees: through its session, and past it where nobody says for whom it asks."""
+
+    key = "test.tell_runs"
+    label = "Tell how many runs there are"
+
+    def run(self, ctx: RunContext, params: Any) -> Result:
+        count = sa.select(sa.func.count()).select_from(Run)
+        with db.engine.begin() as connection:
+            return {"seen": db.session.scalar(count), "seen past it": connection.scalar(count)}
+
+
+@register
+class StartThreads(JobType):
+    """Lets threads and a program do some of its work."""
+
+    key = "test.start_threads"
+    label = "Start threads"
+
+    def run(self, ctx: RunContext, params: Any) -> Result:
+        def work(number: int) -> None:
+            ctx.log("info", f"{STARTED} {number}")
+            ctx.progress(number, 3)
+            db.session.add(RunLog(run_id=ctx.run_id, attempt=ctx.attempt, level="info", text=f"{number} by itself"))
+            db.session.commit()
+
+        with ThreadPoolExecutor(3) as executor:
+            list(executor.map(carry(work), range(3)))
+        leave_effect(ctx)
+        said = subprocess.run([sys.executable, "-c", "print('hello')"], capture_output=True, text=True, check=True)
+        return {"said": said.stdout.strip()}
+
+
+_word: ContextVar[str | None] = ContextVar("_word", default=None)
+
+
+@register
+class LeaveTraces(JobType):
+    """Says what an earlier run left here, and leaves all that a job can."""
+
+    key = "test.leave_traces"
+    label = "Leave traces"
+
+    def run(self, ctx: RunContext, params: Any) -> Result:
+        found = {
+            "g": sorted(g),
+            "word": _word.get(),
+            "log": structlog.contextvars.get_contextvars(),
+        }
+        g.trace = ctx.tenant.slug
+        _word.set(ctx.tenant.slug)
+        structlog.contextvars.bind_contextvars(customer=ctx.tenant.slug)
+        return found
 
 
 @register

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
 import sqlalchemy as sa
+from sqlalchemy.orm import Session
 
 from dashboard.app import Dashboard
 from dashboard.core.clock import database_now
 from dashboard.core.orm import system_scope
+from dashboard.runs import ledger
 from dashboard.runs.models import Process, Run, RunLog
 from tests.factories.ledger import run_of, timeline_of
 from tests.processes import RunningProcess, wait_until
@@ -83,3 +87,25 @@ def until_ready(app: Dashboard, workers: int = 1) -> None:
             return session.scalar(query) or 0
 
     wait_until(lambda: living() >= workers)
+
+
+@contextmanager
+def holding(app: Dashboard, run_id: UUID) -> Iterator[Session]:
+    """Keep the run's row locked inside the block, in a transaction that is committed at its end."""
+    with app.app_context(), system_scope("test") as session:
+        assert ledger.lock(session, run_id)
+        yield session
+
+
+def until_waiting(app: Dashboard, count: int, worker: RunningProcess) -> None:
+    """Wait until so many connections to this database wait for a lock."""
+    query = sa.text(
+        "SELECT count(*) FROM pg_locks JOIN pg_stat_activity USING (pid)"
+        " WHERE NOT granted AND datname = current_database()"
+    )
+
+    def waiting() -> int:
+        with app.app_context(), system_scope("test") as session:
+            return session.scalar(query) or 0
+
+    wait_until(lambda: waiting() == count, explain=worker.output)

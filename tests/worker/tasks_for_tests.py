@@ -16,7 +16,8 @@ from uuid import UUID
 import redis
 import sqlalchemy as sa
 import structlog
-from celery import Task, shared_task
+from celery import Task, chord, shared_task
+from celery.result import allow_join_result
 from flask import Flask, after_this_request, current_app, flash, g, request, session, url_for
 from flask.signals import appcontext_tearing_down, request_tearing_down
 from flask_login import current_user
@@ -162,6 +163,11 @@ def replace(self: Task[Any, Any]) -> Any:
     return self.replace(report.s("replaced"))
 
 
+@shared_task(name="probe.replace_by_canvas", ignore_result=False, bind=True)
+def replace_by_canvas(self: Task[Any, Any]) -> Any:
+    return self.replace(chord([report.s(1), report.s(2)], collect.s()))
+
+
 @shared_task(name="probe.parent", ignore_result=False)
 def parent() -> list[Any]:
     """Send a child by its name and one by its signature."""
@@ -179,6 +185,22 @@ def leave_traces() -> dict[str, Any]:
     db.session.add(Run(name="Trace", job_type="test.trace", state="ready"))
     db.session.flush()
     return {**found, "rows": db.session.scalar(sa.select(sa.func.count()).select_from(Run))}
+
+
+@shared_task(name="probe.wait_for_child", ignore_result=False)
+def wait_for_child() -> Any:
+    """Wait for another task, which Celery thinks unwise and allows who insists."""
+    with allow_join_result():
+        return report.delay().get(timeout=60)
+
+
+@shared_task(name="probe.call_itself", ignore_result=False)
+def call_itself(is_inner: bool = False) -> Any:
+    """Return what the call within the call finds of the outer one."""
+    if is_inner:
+        return sorted(g)
+    g.mine = "mine"
+    return call_itself(True)
 
 
 @shared_task(name="probe.log", ignore_result=False)
@@ -257,6 +279,12 @@ def overrun() -> None:
     time.sleep(60)
 
 
+@shared_task(name="probe.outstay", ignore_result=False, base=Hooked)
+def outstay() -> None:
+    """Be cancelled by a worker that stops."""
+    time.sleep(60)
+
+
 class BadlyHooked(Task[Any, Any]):
     """Has a hook that fails."""
 
@@ -294,6 +322,12 @@ def take_lock() -> None:
 def overrun_with_a_lock() -> None:
     take_lock()
     time.sleep(60)
+
+
+@shared_task(name="probe.tell_connection", ignore_result=False)
+def tell_connection() -> int:
+    """Return the number that the database's server gave this process's connection."""
+    return int(db.session.scalar(sa.text("SELECT pg_backend_pid()")) or 0)
 
 
 @shared_task(name="probe.die", ignore_result=False, base=Hooked)

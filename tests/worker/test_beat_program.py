@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import socket
 from datetime import timedelta
 from signal import Signals
 
@@ -13,7 +14,7 @@ from dashboard.app import Dashboard
 from dashboard.core.orm import system_scope
 from dashboard.core.tenancy import Tenant
 from dashboard.runs.models import Process
-from scripts.embedded import free_port
+from scripts.embedded import HOST
 from tests.factories.schedules import make_schedule, runs
 from tests.processes import BEAT, BEAT_READY, beat_process, celery, running, start_process, wait_until
 from tests.worker.ledger_probes import PLUGIN
@@ -89,14 +90,16 @@ def refusal(environment: dict[str, str]) -> str:
 
 
 def test_a_beat_that_starts_before_its_servers_waits_and_says_so(environment: dict[str, str]) -> None:
-    nobody = f"127.0.0.1:{free_port()}"
-    away = dict.fromkeys(("DATABASE_URL", "SYSTEM_DATABASE_URL"), f"postgresql://app:secret@{nobody}/nowhere")
-    with beat_process({**environment, **away, "REDIS_URL": f"redis://{nobody}/0"}) as beat:
-        beat.wait_for("database_is_away")
-        beat.wait_for("broker_is_away")
-        beat.signal(signal.SIGTERM)
-        wait_until(lambda: not beat.is_running, explain=beat.output)
-        assert beat.popen.returncode == 0
+    with socket.socket() as taken:
+        taken.bind((HOST, 0))  # and nobody listens
+        nobody = f"{HOST}:{taken.getsockname()[1]}"
+        away = dict.fromkeys(("DATABASE_URL", "SYSTEM_DATABASE_URL"), f"postgresql://app:secret@{nobody}/nowhere")
+        with beat_process({**environment, **away, "REDIS_URL": f"redis://{nobody}/0"}) as beat:
+            beat.wait_for("database_is_away")
+            beat.wait_for("broker_is_away")
+            beat.signal(signal.SIGTERM)
+            wait_until(lambda: not beat.is_running, explain=beat.output)
+            assert beat.popen.returncode == 0
 
 
 def test_the_least_level_of_its_log_can_be_said(environment: dict[str, str]) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import redis
-from celery import Celery, chord
+from celery import Celery
 
 from config.celery import KEY_PREFIX
 from dashboard.app import Dashboard
@@ -22,15 +22,22 @@ WATCHED_SECONDS = 1.0
 """How long it is watched that something does not happen."""
 
 
+each_pool_that_ends_work = pytest.mark.parametrize("worker", ["prefork", "gevent"], indirect=True, scope="module")
+"""prefork kills the child that overran its hard limit, gevent ends the greenlet; threads and solo can do neither."""
+
+
 @pytest.fixture(scope="module")
-def worker(migrated_app: Dashboard, environment: dict[str, str]) -> Iterator[RunningProcess]:
-    """A worker whose children can be killed."""
-    with worker_process(environment, pool="prefork", plugins=[PLUGIN]) as process:
+def worker(
+    request: pytest.FixtureRequest, migrated_app: Dashboard, environment: dict[str, str]
+) -> Iterator[RunningProcess]:
+    """A worker whose children can be killed, unless a test asks for another pool."""
+    with worker_process(environment, pool=getattr(request, "param", "prefork"), plugins=[PLUGIN]) as process:
         yield process
         assert process.is_running
 
 
-def test_hooks_of_a_child_killed_at_its_time_limit_see_the_tenant(
+@each_pool_that_ends_work
+def test_hooks_of_what_overran_its_hard_limit_see_the_tenant(
     worker: RunningProcess, celery: Celery, notes: Notes, initech: Tenant
 ) -> None:
     with bound(Binding.of(initech)):
@@ -41,7 +48,8 @@ def test_hooks_of_a_child_killed_at_its_time_limit_see_the_tenant(
     assert all(of_tenant(note, initech) for note in called)
 
 
-def test_a_hook_does_not_wait_for_what_the_killed_child_held(
+@each_pool_that_ends_work
+def test_a_hook_does_not_wait_for_what_was_held_beyond_the_hard_limit(
     worker: RunningProcess, celery: Celery, notes: Notes, acme: Tenant
 ) -> None:
     with bound(Binding.of(acme)):
@@ -50,18 +58,30 @@ def test_a_hook_does_not_wait_for_what_the_killed_child_held(
         assert of_tenant(got(probe.report.delay()), acme)
 
 
-@pytest.mark.parametrize("task", [probe.overrun, probe.die], ids=["time limit", "lost"])
+@each_pool_that_ends_work
+@pytest.mark.parametrize(("errback", "how"), [(probe.errback_inline, "inline"), (probe.errback_sent, "sent")])
+def test_errbacks_of_what_overran_its_hard_limit_see_the_tenant(
+    worker: RunningProcess, celery: Celery, notes: Notes, globex: Tenant, errback: Any, how: str
+) -> None:
+    assert_errback_is_the_tenants(probe.overrun, errback, how, notes, globex)
+    notes("hooks", 3)  # so that none of them is noted down in the next test
+
+
 @pytest.mark.parametrize(("errback", "how"), [(probe.errback_inline, "inline"), (probe.errback_sent, "sent")])
 def test_errbacks_of_a_killed_child_see_the_tenant(
-    worker: RunningProcess, celery: Celery, notes: Notes, globex: Tenant, task: Any, errback: Any, how: str
+    worker: RunningProcess, celery: Celery, notes: Notes, globex: Tenant, errback: Any, how: str
 ) -> None:
-    with bound(Binding.of(globex)):
+    assert_errback_is_the_tenants(probe.die, errback, how, notes, globex)
+    notes("hooks", 1)
+
+
+def assert_errback_is_the_tenants(task: Any, errback: Any, how: str, notes: Notes, tenant: Tenant) -> None:
+    with bound(Binding.of(tenant)):
         task.apply_async(link_error=errback.s())
         called = notes("errback", 1)[0]
-        assert of_tenant(got(probe.report.delay()), globex)
-    notes("hooks", 3 if task is probe.overrun else 1)  # so that none of them is noted down in the next test
+        assert of_tenant(got(probe.report.delay()), tenant)
     assert called["how"] == how
-    assert of_tenant(called, globex)
+    assert of_tenant(called, tenant)
 
 
 @pytest.mark.parametrize(
@@ -81,16 +101,6 @@ def test_what_fails_in_the_consumer_is_logged_and_the_worker_goes_on(
 def is_said(worker: RunningProcess, *words: str) -> bool:
     """Whether a line of the worker's log has all of these."""
     return any(all(word in line for word in words) for line in worker.output().splitlines())
-
-
-def test_an_expired_part_of_a_chord_tells_the_tenants_errback(
-    worker: RunningProcess, celery: Celery, notes: Notes, acme: Tenant
-) -> None:
-    late = probe.report.s("late").set(countdown=0.2, expires=0.01)
-    with bound(Binding.of(acme)):
-        chord([late, probe.report.s()], probe.collect.s().on_error(probe.errback_sent.s())).apply_async()
-        assert of_tenant(notes("errback", 1)[0], acme)
-        assert of_tenant(got(probe.report.delay()), acme)
 
 
 def test_a_worker_takes_no_message_that_it_has_no_free_slot_for(

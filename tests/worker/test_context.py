@@ -13,6 +13,7 @@ from celery.result import AsyncResult
 
 from config.settings import Settings
 from dashboard.app import Dashboard
+from dashboard.core.carriage import HEADER, pack
 from dashboard.core.orm import system_scope
 from dashboard.core.tenancy import Actor, ActorKind, Binding, Tenant, bound
 from dashboard.core.trips import system_line
@@ -136,11 +137,32 @@ def test_every_way_to_send_brings_the_tenant(
         lambda: chord([probe.report.s(1), probe.report.s(2)], probe.collect.s()),
         lambda: chain(group(probe.report.s(1), probe.report.s(2)), probe.collect.s(), probe.go_on.s()),
         lambda: chord([chord([probe.report.s(1), probe.report.s(2)], probe.collect.s())], probe.collect.s()),
+        lambda: chord([chain(probe.report.s(), probe.go_on.s()), probe.report.s()], probe.collect.s()),
+        lambda: chord([probe.report.s(1), probe.report.s(2)], group(probe.collect.s(), probe.collect.s())),
+        lambda: chord([probe.autoretry.s(), probe.replace_by_canvas.s()], probe.collect.s()),
+        lambda: chord([probe.report.map([1, 2]), probe.report.s(3)], probe.collect.s()),
+        lambda: group(chain(probe.report.s(), probe.go_on.s()), group(probe.report.s(1), probe.report.s(2))),
+        lambda: chain(group(probe.report.s(1), probe.report.s(2)), group(probe.go_on.s(), probe.go_on.s())),
         lambda: probe.report.map([1, 2, 3]),
         lambda: probe.report.starmap([(1, 2), (3, 4)]),
         lambda: probe.report.chunks([(1,), (2,), (3,)], 2).group(),
     ],
-    ids=["chain", "group", "chord", "group in a chain", "chord in a chord", "map", "starmap", "chunks"],
+    ids=[
+        "chain",
+        "group",
+        "chord",
+        "group in a chain",
+        "chord in a chord",
+        "chain in a chord",
+        "group as the end of a chord",
+        "retry and replace in a chord",
+        "map in a chord",
+        "chain and group in a group",
+        "group after group",
+        "map",
+        "starmap",
+        "chunks",
+    ],
 )
 def test_every_part_of_a_canvas_is_the_tenants(
     worker: RunningProcess, celery: Celery, globex: Tenant, canvas: Callable[[], Any]
@@ -162,6 +184,43 @@ def test_callbacks_are_the_tenants(worker: RunningProcess, celery: Celery, notes
     called = [*notes("link", 2), *notes("errback", 2)]
     assert {note.get("how") for note in called} == {None, "inline", "sent"}
     assert all(of_tenant(note, initech) for note in called)
+
+
+@pytest.mark.parametrize(("errback", "how"), [(probe.errback_inline, "inline"), (probe.errback_sent, "sent")])
+@pytest.mark.parametrize(
+    "canvas",
+    [
+        lambda errback: chain(probe.report.s(), probe.fail.si("end"), probe.go_on.s()).on_error(errback),
+        lambda errback: group(probe.fail.s("end"), probe.report.s()).on_error(errback),
+        lambda errback: chord([probe.fail.s("end"), probe.report.s()], probe.collect.s().on_error(errback)),
+        lambda errback: chord([probe.report.s(), probe.report.s()], probe.fail.si("end").on_error(errback)),
+    ],
+    ids=["within a chain", "of a group", "of a chord's part", "of a chord's end"],
+)
+def test_the_errback_of_a_canvas_is_the_tenants(
+    worker: RunningProcess,
+    celery: Celery,
+    notes: Notes,
+    globex: Tenant,
+    canvas: Callable[[Any], Any],
+    errback: Any,
+    how: str,
+) -> None:
+    with bound(Binding.of(globex)):
+        canvas(errback.s()).apply_async()
+        called = notes("errback", 1)[0]
+    assert called["how"] == how
+    assert of_tenant(called, globex)
+
+
+def test_an_expired_part_of_a_chord_tells_the_tenants_errback(
+    worker: RunningProcess, celery: Celery, notes: Notes, acme: Tenant
+) -> None:
+    late = probe.report.s("late").set(countdown=0.2, expires=0.01)
+    with bound(Binding.of(acme)):
+        chord([late, probe.report.s()], probe.collect.s().on_error(probe.errback_sent.s())).apply_async()
+        assert of_tenant(notes("errback", 1)[0], acme)
+        assert of_tenant(got(probe.report.delay()), acme)
 
 
 @pytest.mark.parametrize(("task", "attempts"), [(probe.try_again, 3), (probe.autoretry, 2)], ids=["retry", "autoretry"])
@@ -250,6 +309,11 @@ def test_a_task_leaves_nothing_to_the_next_one(
         assert session.scalar(sa.select(sa.func.count()).select_from(Run)) == 0
 
 
+def test_a_task_that_calls_itself_stays_in_its_context(worker: RunningProcess, celery: Celery, acme: Tenant) -> None:
+    with bound(Binding.of(acme)):
+        assert got(probe.call_itself.delay()) == ["mine"]
+
+
 def test_ninety_interleaved_messages_of_three_tenants_never_mix(
     worker: RunningProcess, celery: Celery, acme: Tenant, globex: Tenant, initech: Tenant
 ) -> None:
@@ -270,13 +334,15 @@ def test_threads_keep_the_tenant_only_where_it_is_carried(worker: RunningProcess
     assert seen["alone"] == "NoTenant"
 
 
-def test_housekeeping_has_no_tenant_even_if_one_sends_it(worker: RunningProcess, celery: Celery, acme: Tenant) -> None:
+def test_housekeeping_has_no_tenant_even_if_one_sends_it(worker: RunningProcess, celery: Any, acme: Tenant) -> None:
     with bound(Binding.of(acme)):
         sent_by_tenant = got(probe.housekeeping.delay())
-        sent_by_name = got(celery.send_task("probe.housekeeping", ignore_result=False))
+        # As somebody sends it who does not know the task, so that it brings a tenant.
+        header = pack(Binding.of(acme), celery.header_key)
+        sent_by_name = got(celery.send_task("probe.housekeeping", headers={HEADER: header}, ignore_result=False))
     sent_by_nobody = got(probe.housekeeping.delay())
     assert sent_by_tenant == sent_by_nobody == {"bound": False, "sender": "NoTenant", "header": None}
-    assert sent_by_name["bound"] is False
+    assert sent_by_name == {"bound": False, "sender": "NoTenant", "header": header}
 
 
 def test_every_log_line_of_a_click_names_tenant_request_and_task(

@@ -145,3 +145,24 @@ def test_the_form_of_the_schedule_editor_knows_it(with_package: dict[str, str], 
         [sys.executable, "-c", ask], cwd=ROOT, env=with_package, capture_output=True, text=True, check=True
     )
     assert json.loads(done.stdout.splitlines()[-1]) == [["Lights", "number"]]
+
+
+@pytest.mark.parametrize(
+    ("tasks", "sentence"),
+    [
+        ({"runs.execute": "mine"}, "Task name 'runs.execute' is already registered to a different callable."),
+        ({"acme.a": "one", "acme.b": "two"}, ""),
+    ],
+    ids=["ours", "their own"],
+)
+def test_a_worker_refuses_a_task_with_the_name_of_another(
+    environment: dict[str, str], tmp_path: Path, tasks: dict[str, str], sentence: str
+) -> None:
+    """Which of the two a message reaches would be chance: a plugin could take all runs to itself."""
+    lines = [f"@shared_task(name={name!r})\ndef {function}(*_): pass\n" for name, function in tasks.items()]
+    (tmp_path / "acme_tasks.py").write_text("from celery import shared_task\n\n" + "\n".join(lines))
+    asked = {**environment, "PYTHONPATH": str(tmp_path), "PLUGINS": "acme_tasks"}
+    command = [sys.executable, "-c", "import worker.main"]
+    done = subprocess.run(command, cwd=ROOT, env=asked, capture_output=True, text=True, check=False)
+    assert (done.returncode != 0) == bool(sentence), done.stderr
+    assert sentence in done.stderr

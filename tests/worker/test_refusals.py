@@ -188,6 +188,7 @@ def test_a_refused_message_starts_nothing(
     with redis.Redis.from_url(redis_url) as client:
         assert [client.llen(KEY_PREFIX + queue) for queue in QUEUES] == [0] * len(QUEUES)
     assert [notes(name, 0) for name in ("refused", "follow-up", "part", "errback", "hooks")] == [[]] * 5
+    assert [refusals(worker).count(f"task_id={result.id}") for result in refused] == [1, 1]
     assert "INTERNAL ERROR" not in worker.output()
 
 

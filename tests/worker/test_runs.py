@@ -100,6 +100,12 @@ def test_a_job_that_asks_for_later_waits_as_long_as_it_said(app: Dashboard, acme
     assert second - first >= timedelta(seconds=1)
 
 
+def test_a_job_that_asks_for_later_and_does_not_say_when_is_tried_again_like_any(app: Dashboard, acme: Tenant) -> None:
+    fields = job("fail", how="later, but not when") | {"max_attempts": 2, **SOON}
+    (run_id,) = enqueue_runs(app, acme, **fields)
+    assert until(app, run_id, "dead").error_message == "RetryLater takes a timedelta, not None."
+
+
 def test_a_run_with_one_attempt_that_fails_has_failed(app: Dashboard, acme: Tenant) -> None:
     (run_id,) = enqueue_runs(app, acme, **job("fail"))
     assert until(app, run_id, "failed").attempt == 1

@@ -5,14 +5,15 @@ from __future__ import annotations
 import base64
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 import redis
 import structlog
-from celery import Celery, chain, chord, group
+from celery import Celery, Task, chain, chord, group
 from celery import current_app as current_celery
+from celery.result import AsyncResult, ResultSet
 from flask import Flask, flash, g, get_flashed_messages, request, session
 from flask.typing import ResponseReturnValue
 
@@ -33,6 +34,7 @@ from tests.signing_in import sign_in
 from tests.worker import tasks_for_tests as probe
 from tests.worker.expectations import PLUGIN, SECONDS, Notes, expected, got, of_tenant
 from worker.app import create_celery
+from worker.context import TenantTask
 
 log = structlog.get_logger(__name__)
 
@@ -66,20 +68,29 @@ def send() -> ResponseReturnValue:
     return [result.id for result in results]
 
 
+WAITS: dict[str, Callable[[Any, Any], Any]] = {
+    "get": lambda one, _: one.get(),
+    "get, for a while": lambda one, _: one.get(timeout=60),
+    "wait": lambda one, _: one.wait(),
+    "a result of Celery's own class": lambda one, _: AsyncResult(one.id).get(),
+    "the leaves": lambda one, _: list(one.collect()),
+    "get of several": lambda _, several: several.get(),
+    "join": lambda _, several: several.join(),
+    "join at once": lambda _, several: several.join_native(),
+    "as they come": lambda _, several: list(several.iter_native()),
+    "a set of results": lambda one, several: ResultSet([one, *several]).get(),
+}
+
+
 @public
-def wait() -> ResponseReturnValue:
-    """Wait in vain for what no worker does, and for what is done already."""
-    sent = [
-        probe.report.apply_async(ignore_result=False),
-        group(probe.report.s(), probe.report.s()).apply_async(ignore_result=False),
-    ]
-    told = []
-    for result in sent:
-        try:
-            told.append(result.get())
-        except WouldBlock as error:
-            told.append(str(error))
-    return {"told": told}
+def wait(way: str) -> ResponseReturnValue:
+    """Wait in vain for what no worker does."""
+    one = probe.report.apply_async(ignore_result=False)
+    several = group(probe.report.s(), probe.report.s()).apply_async(ignore_result=False)
+    try:
+        return {"told": repr(WAITS[way](one, several))}
+    except WouldBlock as error:
+        return {"told": str(error)}
 
 
 @public
@@ -123,7 +134,7 @@ def probing_app(migrated_app: Dashboard, settings: Settings) -> Iterator[Dashboa
     app.add_url_rule("/send", view_func=send, methods=["POST"])
     app.add_url_rule("/run-inside", view_func=run_inside)
     app.add_url_rule("/send-one", view_func=send_one)
-    app.add_url_rule("/wait", view_func=wait)
+    app.add_url_rule("/wait/<way>", view_func=wait)
     app.add_url_rule("/fetch/<task_id>", view_func=fetch)
     yield app
     disconnect(app)
@@ -274,9 +285,10 @@ def test_beat_sends_for_a_schedule_with_a_header_made_from_a_binding(
     assert seen["user"] == "Schedule"
 
 
-def test_a_page_never_waits_for_a_result(site: Dashboard, broker: redis.Redis, globex: Tenant) -> None:
-    told = site.test_client().get(f"{PLATFORM}/globex/wait").get_json()["told"]
-    assert told == ["A page must not wait for a task. Ask `ready()`, or let the page look again."] * 2
+@pytest.mark.parametrize("way", WAITS)
+def test_a_page_never_waits_for_a_result(site: Dashboard, broker: redis.Redis, globex: Tenant, way: str) -> None:
+    told = site.test_client().get(f"{PLATFORM}/globex/wait/{way}").get_json()["told"]
+    assert told == "A page must not wait for a task. Ask `ready()`, or let the page look again."
     assert len(messages_in(broker)) == 3
 
 
@@ -287,6 +299,11 @@ def test_a_page_gets_a_result_that_is_there(
         sent = probe.echo.delay("int")
     assert got(sent) == 7
     assert site.test_client().get(f"{PLATFORM}/globex/fetch/{sent.id}").get_json() == {"got": 7}
+
+
+def test_a_task_may_wait_for_another(worker: RunningProcess, celery: Any, globex: Tenant) -> None:
+    with bound(Binding.of(globex)):
+        assert of_tenant(got(probe.wait_for_child.delay()), globex)
 
 
 def test_the_request_id_is_one_from_the_click_over_the_message_to_the_log_and_the_child(
@@ -315,7 +332,13 @@ def test_an_explicit_header_goes_before_what_is_bound(
         assert of_tenant(got(probe.report.apply_async(headers={HEADER: header})), globex)
 
 
-def test_shared_tasks_reach_the_right_broker_from_any_thread(site: Dashboard, broker: Any, acme: Tenant) -> None:
+def test_shared_tasks_of_a_new_application_reach_its_broker_from_any_thread(
+    environment: dict[str, str], celery: Celery, redis_url: str, acme: Tenant
+) -> None:
+    """Another one than all that this process has sent to before, so that nothing but the application can name it."""
+    elsewhere = f"{redis_url.rpartition('/')[0]}/5"
+    create_app(Settings.from_env({**environment, "REDIS_URL": elsewhere}))
+
     def publish() -> None:
         with bound(Binding.of(acme)):
             probe.report.delay()
@@ -323,7 +346,9 @@ def test_shared_tasks_reach_the_right_broker_from_any_thread(site: Dashboard, br
     thread = threading.Thread(target=publish)
     thread.start()
     thread.join(SECONDS)
-    assert len(messages_in(broker)) == 1
+    with redis.Redis.from_url(elsewhere) as broker:
+        assert len(messages_in(broker)) == 1
+        broker.flushdb()
 
 
 def test_a_process_that_only_sends_does_not_run_tasks(site: Dashboard, acme: Tenant) -> None:
@@ -379,9 +404,9 @@ def test_a_task_of_another_tenant_inside_a_request_is_that_tenants(
 def test_a_plain_call_is_only_a_call(worker_site: Dashboard, acme: Tenant) -> None:
     with worker_site.test_request_context(base_url=acme.roots[0].url):
         with bound(Binding.of(acme)):
-            g.mine = "mine"
             assert of_tenant(probe.report(), acme)
-            assert g.mine == "mine"
+            probe.leave_traces()
+            assert (g.trace, session["trace"]) == ("acme", "acme")
         with pytest.raises(NoTenant):
             probe.report()
 
@@ -397,3 +422,15 @@ def test_an_eager_retry_keeps_the_tenant(worker_site: Dashboard, initech: Tenant
     with bound(Binding.of(initech)):
         result = probe.try_again.apply(("eager retry",))
     assert expected(initech).items() <= result.get().items()
+
+
+def test_a_task_that_is_a_class_is_registered_only_if_it_would_get_the_context(
+    worker_site: Dashboard, initech: Tenant
+) -> None:
+    celery = worker_site.extensions["celery"]
+    without = type("Without", (Task,), {"name": "probe.without", "run": lambda _: probe.seen()})
+    with pytest.raises(TypeError, match="must be a TenantTask"):
+        celery.register_task(without)
+    its_own = celery.register_task(type("ItsOwn", (TenantTask,), {"name": "probe.own", "run": lambda _: probe.seen()}))
+    with bound(Binding.of(initech)):
+        assert of_tenant(its_own.apply().get(), initech)

@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
+from celery import Celery
 
 from dashboard.app import Dashboard
 from dashboard.core.orm import system_scope
@@ -16,6 +18,8 @@ from dashboard.runs import actions
 from dashboard.tenants.actions import resume, suspend
 from tests.factories.ledger import enqueue_runs, load_of, run_of, states_of, timeline_of
 from tests.processes import RunningProcess, beat_process, wait_until, worker_process
+from tests.worker.expectations import PLUGIN as TASKS
+from tests.worker.expectations import Notes, got, of_tenant
 from tests.worker.ledger_probes import (
     AGAIN,
     PLUGIN,
@@ -27,6 +31,7 @@ from tests.worker.ledger_probes import (
     until_ready,
     until_started,
 )
+from tests.worker.tasks_for_tests import outstay, overrun_with_a_lock, tell_connection
 
 pytestmark = pytest.mark.xdist_group("runs stopping")
 
@@ -70,6 +75,20 @@ def test_a_pool_without_time_limits_stops_a_job_that_listens(
         until(app, run_id, "timed_out", worker, beat)
 
 
+@pytest.mark.parametrize("pool", POOLS)
+@pytest.mark.parametrize(("how", "error"), [("exit", "SystemExit"), ("asyncio", "CancelledError")])
+def test_a_job_that_exits_uses_up_its_attempts_and_its_worker_goes_on(
+    app: Dashboard, acme: Tenant, environment: dict[str, str], beat: RunningProcess, pool: str, how: str, error: str
+) -> None:
+    with worker_process(environment, pool=pool, plugins=[PLUGIN], concurrency=1) as worker:
+        until_ready(app)
+        (run_id,) = enqueue_runs(app, acme, **job("fail", how=how), **AGAIN, backoff={"base": 0.1})
+        run = until(app, run_id, "dead", worker, beat)
+        assert (run.error_type, timeline_of(app, run_id).count("running")) == (error, 3)
+        (after,) = enqueue_runs(app, acme, **job("sleep_once"))
+        until(app, after, "succeeded", worker, beat)
+
+
 @pytest.mark.parametrize("to_group", [False, True], ids=["the worker", "its whole group"])
 def test_a_worker_that_is_asked_to_stop_finishes_what_it_can_and_hands_back_the_rest(
     app: Dashboard, acme: Tenant, environment: dict[str, str], beat: RunningProcess, gate: Path, to_group: bool
@@ -93,7 +112,7 @@ def test_a_worker_that_is_asked_to_stop_finishes_what_it_can_and_hands_back_the_
         assert load_of(app, acme).running == 0
 
 
-@pytest.mark.parametrize("pool", ["prefork", "threads", "gevent"])
+@pytest.mark.parametrize("pool", POOLS)
 def test_a_worker_leaves_as_soon_as_its_last_run_has_ended(
     app: Dashboard, acme: Tenant, environment: dict[str, str], beat: RunningProcess, gate: Path, pool: str
 ) -> None:
@@ -106,6 +125,7 @@ def test_a_worker_leaves_as_soon_as_its_last_run_has_ended(
         gate.touch()
         wait_until(lambda: not worker.is_running, explain=worker.output)
         assert states_of(app, [run_id]) == ["succeeded"]
+        assert timeline_of(app, run_id).count("running") == 1
 
 
 def test_a_worker_that_is_asked_to_stop_finishes_what_it_had_taken_though_its_process_is_slow(
@@ -127,7 +147,7 @@ def test_a_worker_that_is_asked_to_stop_finishes_what_it_had_taken_though_its_pr
         assert states_of(app, [run_id]) == ["succeeded"], worker.output()
 
 
-@pytest.mark.parametrize("pool", ["prefork", "threads", "gevent"])
+@pytest.mark.parametrize("pool", POOLS)
 def test_a_worker_that_is_told_twice_to_stop_still_finishes_its_run(
     app: Dashboard, acme: Tenant, environment: dict[str, str], beat: RunningProcess, gate: Path, pool: str
 ) -> None:
@@ -154,6 +174,28 @@ def test_another_pools_worker_hands_back_a_job_that_listens(
         worker.signal(signal.SIGTERM)
         until(app, again, "ready", worker, beat)
         wait_until(lambda: not worker.is_running, explain=worker.output)
+        assert (run_of(app, again).attempt, timeline_of(app, again).count("retrying")) == (0, 0)
+
+
+@pytest.mark.parametrize("pool", POOLS)
+def test_a_worker_ends_in_time_and_hands_back_jobs_that_do_not_listen(
+    app: Dashboard, acme: Tenant, environment: dict[str, str], beat: RunningProcess, gate: Path, pool: str
+) -> None:
+    """What it executes cannot be told to stop, and outside of prefork it cannot be killed but with the worker."""
+    with worker_process(environment, pool=pool, plugins=[PLUGIN], concurrency=1 if pool == "solo" else 4) as worker:
+        until_ready(app)
+        deaf = job("deaf", seconds=600)
+        runs = enqueue_runs(app, acme, **deaf, **AGAIN)
+        if pool != "solo":
+            runs += enqueue_runs(app, acme, **deaf)
+        for run_id in runs:
+            until_started(app, run_id, worker, beat)
+        worker.signal(signal.SIGTERM)
+        wait_until(lambda: not worker.is_running, explain=worker.output)
+        assert states_of(app, runs) == ["ready", "interrupted"][: len(runs)]
+        assert run_of(app, runs[0]).attempt == 0
+        assert {effects_of(app, run_id) for run_id in runs} == {0}
+        assert load_of(app, acme).running == 0
 
 
 def test_a_suspended_tenants_runs_stop_and_go_on_when_it_may_work_again(
@@ -200,6 +242,22 @@ def test_a_killed_workers_runs_start_again_or_wait_for_a_person(
             assert effects_of(app, once) == 1
 
 
+def test_a_cancellation_outlives_the_worker_that_never_heard_of_it(
+    app: Dashboard, acme: Tenant, environment: dict[str, str], beat: RunningProcess
+) -> None:
+    """The job listens to nobody, and may be tried again: without the request it would be."""
+    with worker_process(environment, plugins=[PLUGIN], concurrency=1) as victim:
+        until_ready(app)
+        (run_id,) = enqueue_runs(app, acme, **job("deaf", seconds=60), idempotent=True, max_attempts=3)
+        until_started(app, run_id, victim, beat)
+        with app.app_context(), bound(Binding.of(acme)):
+            actions.cancel(run_id)
+        victim.kill_group()
+    with worker_process(environment, plugins=[PLUGIN], concurrency=1) as heir:
+        until(app, run_id, "cancelled", heir, beat)
+    assert (starts_of(app, run_id), effects_of(app, run_id)) == (1, 0)
+
+
 def test_two_beats_start_no_run_twice(
     app: Dashboard, acme: Tenant, globex: Tenant, environment: dict[str, str], beat: RunningProcess
 ) -> None:
@@ -215,3 +273,28 @@ def test_two_beats_start_no_run_twice(
         wait_until(lambda: set(states_of(app, runs)) == {"succeeded"}, explain=lambda: worker.output() + other.output())
         assert {timeline_of(app, run_id).count("admitted") for run_id in runs} == {1}
         assert {effects_of(app, run_id) for run_id in runs} == {1}
+
+
+def test_the_hook_of_a_task_that_a_stopping_worker_cancels_sees_the_tenant(
+    environment: dict[str, str], celery: Celery, notes: Notes, initech: Tenant
+) -> None:
+    with worker_process(environment, plugins=[TASKS]) as worker, bound(Binding.of(initech)):
+        outstay.delay()
+        notes("hooks", 1)
+        worker.signal(signal.SIGTERM)
+        called = notes("hooks", 2)
+    assert [note["hook"] for note in called] == ["before_start", "on_retry"]
+    assert all(of_tenant(note, initech) for note in called)
+
+
+def test_a_new_child_of_the_pool_uses_no_connection_of_its_parent(
+    app: Dashboard, environment: dict[str, str], celery: Celery, notes: Notes, acme: Tenant
+) -> None:
+    """The parent has some: the hook of the first child that overran ran there, before the second was forked anew."""
+    with worker_process(environment, plugins=[TASKS], concurrency=1), bound(Binding.of(acme)):
+        for number in (1, 2):
+            overrun_with_a_lock.delay()
+            notes("locked", number)
+        with app.app_context(), system_scope("test") as session:
+            known = set(session.scalars(sa.text("SELECT pid FROM pg_stat_activity")))
+        assert got(tell_connection.delay()) not in known

@@ -11,6 +11,7 @@
   }
   function mark() {
     const chosen = { themeChoice: stored("theme", "auto"), zoneChoice: stored("zone", "home") };
+    if (!document.querySelector(`[data-zone-choice="${chosen.zoneChoice}"]`)) chosen.zoneChoice = "home";
     for (const button of document.querySelectorAll("[data-theme-choice], [data-zone-choice]"))
       for (const [name, value] of Object.entries(button.dataset))
         if (name in chosen) button.setAttribute("aria-pressed", String(value === chosen[name]));
@@ -23,7 +24,7 @@
       apply(theme);
     }
     if (zone) {
-      const name = { home: "", UTC: "UTC", device: Intl.DateTimeFormat().resolvedOptions().timeZone }[zone];
+      const name = { home: "", organisation: zone, UTC: "UTC", device: Intl.DateTimeFormat().resolvedOptions().timeZone }[zone];
       document.cookie = `zone=${name}; path=/; SameSite=Lax; max-age=${name ? 31536000 : 0}`; // The server writes the times.
       store("zone", zone);
       location.reload();

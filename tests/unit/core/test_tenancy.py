@@ -175,8 +175,8 @@ def test_bindings_nest_and_end() -> None:
 
 def test_the_actor_is_named_for_the_rest_of_the_binding() -> None:
     actor = Actor(kind="user", id=UUID(int=5))
-    with bound(Binding.of(ACME)):
-        act_as(actor, locale="de")
+    with bound(Binding.of(ACME, locale="de")):
+        act_as(actor)
         binding = current_binding()
         assert binding is not None
         assert (binding.actor, binding.locale) == (actor, "de")

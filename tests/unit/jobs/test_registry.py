@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -50,7 +50,7 @@ def plugin_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[P
 
 
 PLUGIN = """
-from datetime import timedelta
+from datetime import date, timedelta
 from pydantic import BaseModel
 from dashboard.jobs.registry import JobType
 
@@ -61,6 +61,10 @@ class Totals(JobType):
     def run(self, ctx, params):
         return None
 """
+
+
+async def run_later(self: JobType, ctx: RunContext, params: BaseModel) -> None:
+    """Nobody would wait for it."""
 
 
 def test_a_registered_job_type_is_found_by_its_key() -> None:
@@ -94,7 +98,25 @@ def test_two_classes_with_one_key_are_refused() -> None:
         ({"queue": "fast"}, "Its queue must be one of default, email, bulk"),
         ({"timeout": timedelta()}, "Its timeout must be"),
         ({"max_attempts": 0}, "Its max_attempts must be"),
+        ({"timeout": 600}, "Its timeout must be a timedelta"),
+        ({"timeout": timedelta(days=4000)}, "of a second to a year"),
+        ({"max_attempts": "3"}, "Its max_attempts must be a whole number, 1 to 100"),
+        ({"max_attempts": 101}, "Its max_attempts must be a whole number, 1 to 100"),
+        ({"version": "2"}, "Its version must be a whole number"),
+        ({"idempotent": "yes", "max_attempts": 1}, "Its idempotent must be True or False"),
+        ({"key": 7}, "It needs a key"),
+        ({"label": 7}, "It needs a label"),
+        ({"description": 7}, "Its description must be text"),
+        ({"queue": ["bulk"]}, "Its queue must be one of default, email, bulk"),
+        ({"lane": "fast"}, "Its lane must be interactive or bulk"),
+        ({"concurrency_key": 5}, "Its concurrency_key must be text"),
+        (
+            {"Params": type("Params", (), {"days": 1})},
+            r"Its Params must be a pydantic model: class Params\(BaseModel\)",
+        ),
         ({"run": JobType.run}, "It needs a run"),
+        ({"run": lambda _self, _params: None}, r"It needs a run\(self, ctx, params\)"),
+        ({"run": run_later}, "no async one"),
         ({"concurrency_key": "report:{weeks}"}, "Its concurrency_key may name parameters"),
         ({"concurrency_key": "report:{days"}, "Its concurrency_key may name parameters"),
         ({"concurrency_key": "report:{days.real}"}, "Its concurrency_key may name parameters"),
@@ -153,8 +175,32 @@ def test_a_plugin_that_is_not_there_is_told_in_a_sentence() -> None:
 
 def test_a_plugin_whose_own_import_fails_says_which(plugin_folder: Path) -> None:
     (plugin_folder / "acme_broken.py").write_text("import not_installed_anywhere")
-    with pytest.raises(ModuleNotFoundError, match="not_installed_anywhere"):
+    why = r"PLUGINS names 'acme_broken', which cannot be imported: ModuleNotFoundError: .*'not_installed_anywhere'"
+    with pytest.raises(BadJobType, match=rf"{why} \(.*acme_broken\.py, line 1\)\.$"):
         registry.load_plugins(["acme_broken"])
+
+
+def test_a_plugin_with_a_slip_of_the_pen_says_where(plugin_folder: Path) -> None:
+    (plugin_folder / "acme_slip.py").write_text("def run(:\n")
+    with pytest.raises(BadJobType, match=r"SyntaxError: invalid syntax \(acme_slip\.py, line 1\)\.$"):
+        registry.load_plugins(["acme_slip"])
+
+
+def test_an_installed_plugin_that_breaks_is_named(plugin_folder: Path) -> None:
+    (plugin_folder / "acme_torn.py").write_text("1 / 0")
+    metadata = plugin_folder / "acme_torn-1.dist-info"
+    metadata.mkdir()
+    (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: acme-torn\nVersion: 1\n")
+    (metadata / "entry_points.txt").write_text("[stationmaster.jobs]\ntorn = acme_torn\n")
+    why = r"The plugin 'torn' \(acme_torn\) of an installed package cannot be imported: ZeroDivisionError"
+    with pytest.raises(BadJobType, match=why):
+        registry.load_plugins([])
+
+
+def test_a_class_with_a_label_and_no_key_is_no_base_class_but_a_mistake(plugin_folder: Path) -> None:
+    (plugin_folder / "acme_keyless.py").write_text(PLUGIN.format(key="acme.keyless").replace("    key =", "    kye ="))
+    with pytest.raises(BadJobType, match=r"acme_keyless\.Totals: It needs a key like"):
+        registry.load_plugins(["acme_keyless"])
 
 
 def test_stored_parameters_of_an_older_version_are_carried_over() -> None:
@@ -184,6 +230,20 @@ def test_a_result_must_be_a_json_object_or_nothing() -> None:
     ):
         with pytest.raises(BadResult):
             as_json(wrong)
+
+
+@pytest.mark.parametrize(
+    ("result", "why"),
+    [
+        (3, "it is of type int, and must be a dict or None."),
+        ({"on": date(2026, 11, 22)}, "Object of type date is not JSON serializable."),
+        ({"text": "a\0b"}, "it has text with NUL."),
+    ],
+)
+def test_a_result_that_cannot_be_kept_says_why(result: object, why: str) -> None:
+    with pytest.raises(BadResult) as refusal:
+        as_json(result)
+    assert str(refusal.value) == f"What the job returned cannot be kept: {why}"
 
 
 def nested(depth: int) -> list[Any]:

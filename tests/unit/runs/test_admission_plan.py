@@ -90,7 +90,7 @@ def admission(app: Dashboard) -> tuple[int, list[Mapping[str, Any]]]:
         chosen = pick(dispatcher.backlogs(line, WINDOW, look.now), WINDOW, look.now)
         values = {"ids": [each.run.id for each in chosen], "tags": [each.tag for each in chosen], "lease": LEASE}
         found = scans(line.driver, dispatcher.ADMIT, values)
-        line.driver.rollback()
+        line.ask("ROLLBACK", {})
     return len(chosen), found
 
 
@@ -111,5 +111,5 @@ def test_admitting_looks_for_the_chosen_alone_where_statistics_know_of_no_backlo
 def test_a_thousand_tenants_get_their_turns(crowded: Dashboard) -> None:
     with crowded.app_context(), system_line("test") as line:
         turns = [run.tenant_id for _ in range(3) for run in dispatcher.admit(line, lease=LEASE, pace=Pace())]
-        line.driver.rollback()
+        line.ask("ROLLBACK", {})
     assert len(turns) == len(set(turns)) == WINDOW.bulk

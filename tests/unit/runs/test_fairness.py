@@ -113,8 +113,24 @@ def test_inside_a_tenant_interactive_comes_first_then_priority_then_age(waits: l
 @given(keyed, windows)
 def test_a_free_slot_stays_free_only_if_nobody_may_use_it(waits: list[Backlog], window: Window) -> None:
     picks = pick(waits, window, NOON)
+    assert pick([after(backlog, picks) for backlog in waits], rest(window, picks), NOON) == []
+
+
+@given(keyed, windows)
+def test_a_run_costs_something_only_if_another_tenants_could_have_had_its_slot(
+    waits: list[Backlog], window: Window
+) -> None:
+    picks = pick(waits, window, NOON)
     later = [after(backlog, picks) for backlog in waits]
-    rest = replace(
+    for each in picks:
+        others = [backlog for backlog in later if backlog.tenant_id != each.tenant_id]
+        without = rest(window, [other for other in picks if other is not each])
+        assert (each.tag is not None) == bool(pick(others, without, NOON))
+
+
+def rest(window: Window, picks: list[Pick]) -> Window:
+    """Return what is left of a window once these runs are admitted."""
+    return replace(
         window,
         rooms=tuple(
             room - sum(each.run.queue == queue for each in picks)
@@ -123,7 +139,6 @@ def test_a_free_slot_stays_free_only_if_nobody_may_use_it(waits: list[Backlog], 
         free=window.free - len(picks),
         bulk=window.bulk - sum(each.run.is_bulk for each in picks),
     )
-    assert pick(later, rest, NOON) == []
 
 
 def after(backlog: Backlog, picks: list[Pick]) -> Backlog:
@@ -134,7 +149,7 @@ def after(backlog: Backlog, picks: list[Pick]) -> Backlog:
         backlog,
         waiting=tuple(run for run in backlog.waiting if run.id not in taken),
         running=backlog.running + len(mine),
-        vtime=max([backlog.vtime, *(each.tag for each in mine)]),
+        vtime=max([backlog.vtime, *(each.tag for each in mine if each.tag is not None)]),
         busy=backlog.busy | {each.run.key for each in mine if each.run.key},
         buckets=tuple(replace(each, full_at=each.spent(len(mine), NOON)) for each in backlog.buckets if mine)
         or backlog.buckets,
@@ -159,6 +174,7 @@ def simulate(tenants: dict[UUID, Simulated], rounds: int) -> Counter[UUID]:
             for tenant_id, each in tenants.items()
         ]
         (chosen,) = pick(waits, window, NOON)
+        assert chosen.tag is not None
         tenants[chosen.tenant_id].vtime = chosen.tag
         admitted[chosen.tenant_id] += 1
     return admitted
@@ -212,15 +228,15 @@ def crowds(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(dispatcher, "FEW_TENANTS", request.param)
 
 
-def picked_from_the_tables(app: Dashboard, waits: list[Backlog], window: Window) -> list[UUID]:
-    """Return what is admitted, in order, where the tables hold these backlogs and nothing else."""
+def picked_from_the_tables(app: Dashboard, waits: list[Backlog], window: Window) -> list[tuple[UUID, float | None]]:
+    """Return what is admitted at which tag, in order, where the tables hold these backlogs and nothing else."""
     with app.app_context(), system_scope("test") as session:
         for backlog in waits:
             write(session, backlog)
         line = Line(cast("psycopg.Connection[Any]", session.connection().connection.driver_connection))
         chosen = pick(dispatcher.backlogs(line, window, NOON), window, NOON)
         session.rollback()
-    return [each.run.id for each in chosen]
+    return [(each.run.id, each.tag) for each in chosen]
 
 
 @pytest.mark.usefixtures("crowds")
@@ -230,7 +246,7 @@ def test_the_tables_lead_to_what_the_rule_picks(
     app: Dashboard, tenants: list[Tenant], waits: list[Backlog], window: Window
 ) -> None:
     waits = [replace(backlog, tenant_id=tenant.id) for backlog, tenant in zip(waits, tenants, strict=False)]
-    expected = [each.run.id for each in pick(waits, window, NOON)]
+    expected = [(each.run.id, each.tag) for each in pick(waits, window, NOON)]
     assert picked_from_the_tables(app, waits, window) == expected
 
 
@@ -241,7 +257,7 @@ def test_of_runs_with_one_key_the_tables_lead_to_one(
     app: Dashboard, tenants: list[Tenant], waits: list[Backlog], window: Window
 ) -> None:
     waits = [replace(backlog, tenant_id=tenant.id) for backlog, tenant in zip(waits, tenants, strict=False)]
-    chosen = picked_from_the_tables(app, waits, window)
+    chosen = [run_id for run_id, _ in picked_from_the_tables(app, waits, window)]
     runs = {run.id: (backlog, run) for backlog in waits for run in backlog.waiting}
     keys = [(runs[each][0].tenant_id, runs[each][1].key) for each in chosen if runs[each][1].key]
     assert len(keys) == len(set(keys))
@@ -305,6 +321,72 @@ def test_one_run_of_a_quiet_tenant_overtakes_anothers_flood(app: Dashboard, acme
     assert {run.tenant_id for run in admit(app)} == {acme.id}
     (single,) = enqueue_runs(app, globex)
     assert [run.id for run in admit(app)] == [single]
+
+
+@pytest.mark.parametrize("door", ["the kept slot", "workers of another queue"])
+def test_what_goes_through_a_door_where_nobody_waits_puts_no_newcomer_behind(
+    app: Dashboard, acme: Tenant, globex: Tenant, initech: Tenant, door: str
+) -> None:
+    """Two tenants wait for each slot in bulk, while a third one's short runs go past them."""
+    make_worker(app, 4)
+    past: dict[str, Any] = {"lane": "interactive"}
+    if door != "the kept slot":
+        make_worker(app, 4, ["exports"], name="exporter")
+        past = {"queue": "exports"}
+    for tenant in (acme, globex):
+        enqueue_runs(app, tenant, 100)
+    held = admit(app)
+    assert {run.tenant_id for run in held} == {acme.id, globex.id}
+    for _ in range(50):
+        enqueue_runs(app, initech, **past)
+        (short,) = admit(app)
+        end(app, initech, short)
+    newcomer = make_tenant(app, "newcomer", "https://newcomer.test")
+    (first,) = enqueue_runs(app, newcomer)
+    before = len(held)
+    while first not in {run.id for run in held}:
+        for run in held:
+            end(app, acme if run.tenant_id == acme.id else globex, run)
+        held = admit(app)
+        before += len(held)
+    assert before < 12  # two rounds, or three; fifty if it had to wait until they caught up
+    assert load_of(app, initech).vtime <= load_of(app, acme).vtime  # nor is it behind them itself
+
+
+def test_what_one_did_while_it_was_alone_is_not_held_against_it(app: Dashboard, acme: Tenant, globex: Tenant) -> None:
+    make_worker(app, 2)
+    enqueue_runs(app, acme, 100)
+    set_load(app, acme, vtime=1000)  # for its long runs
+    (alone,) = admit(app)
+    enqueue_runs(app, globex, 100)
+    end(app, acme, alone)
+    shares: Counter[UUID] = Counter()
+    while shares.total() < 8:
+        for run in admit(app):
+            shares[run.tenant_id] += 1
+            end(app, acme if run.tenant_id == acme.id else globex, run)
+    assert shares[acme.id] == shares[globex.id]
+
+
+def test_a_run_of_the_kept_slot_does_not_wipe_out_what_its_tenant_was_charged(
+    app: Dashboard, acme: Tenant, globex: Tenant
+) -> None:
+    make_worker(app, 4)
+    set_load(app, acme, max_running=3)
+    for tenant in (acme, globex):
+        enqueue_runs(app, tenant, 10)
+    assert Counter(run.tenant_id for run in admit(app)) == {acme.id: 2, globex.id: 1}
+    set_load(app, acme, vtime=1000)
+    enqueue_runs(app, acme, lane="interactive")
+    (click,) = admit(app)
+    assert (click.lane, load_of(app, acme).vtime) == ("interactive", 1000)
+
+
+def end(app: Dashboard, tenant: Tenant, run: dispatcher.Admitted) -> None:
+    """Let a worker do an admitted run."""
+    with app.app_context(), bound(Binding.of(tenant)):
+        assert leases.claim(run.id, run.fence, lease=LEASE, worker="here")
+        assert leases.finish(run.id, run.fence, leases.Outcome(state="succeeded"))
 
 
 def test_the_virtual_time_is_stamped_once_when_a_tenant_gets_its_first_backlog(

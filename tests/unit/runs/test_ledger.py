@@ -18,8 +18,18 @@ from dashboard.runs import dispatcher, leases, ledger, reaper
 from dashboard.runs.dispatcher import Admitted, Pace
 from dashboard.runs.leases import Outcome
 from dashboard.runs.load import reconcile
-from dashboard.runs.models import Process, Run, RunLog
-from tests.factories.ledger import enqueue_runs, load_of, make_worker, run_of, set_load, states_of, timeline_of
+from dashboard.runs.models import Process, Run, RunEvent, RunLog
+from tests.factories.ledger import (
+    broken_timelines,
+    enqueue_runs,
+    load_of,
+    make_worker,
+    run_of,
+    set_load,
+    states_of,
+    timeline_of,
+)
+from worker.scheduler import POLL_SECONDS, SOMEBODY_HOLDS_SECONDS, Reaper
 
 LEASE = timedelta(seconds=30)
 OVER = timedelta(seconds=-1)
@@ -103,6 +113,21 @@ def test_a_run_with_a_later_start_waits_for_it(app: Dashboard, acme: Tenant) -> 
     assert [run.id for run in admit(app)] == [later]
 
 
+def test_a_run_whose_time_has_come_is_left_for_a_moment_to_whoever_holds_it(app: Dashboard, acme: Tenant) -> None:
+    with app.app_context(), system_scope("test") as session:
+        now = database_now(session)
+    (run_id,) = enqueue_runs(app, acme, not_before=now + timedelta(hours=1))
+    with app.app_context(), system_scope("test") as session:
+        session.execute(sa.update(Run).values(not_before=now))
+    looking = Reaper(app.extensions["settings"])
+    with app.app_context():
+        with system_scope("test") as somebody:
+            ledger.lock(somebody, run_id)
+            assert looking.step() == SOMEBODY_HOLDS_SECONDS
+        assert looking.step() == POLL_SECONDS
+    assert states_of(app, [run_id]) == ["ready"]
+
+
 def test_a_run_that_is_too_late_is_skipped_and_one_that_began_is_dead(app: Dashboard, acme: Tenant) -> None:
     make_worker(app, 4)
     with app.app_context(), system_scope("test") as session:
@@ -158,6 +183,7 @@ def test_a_dead_workers_run(app: Dashboard, acme: Tenant, values: dict[str, Any]
     claim(app, acme, admitted, lease=OVER)
     assert reap(app) == [expected]
     assert states_of(app, [run_id]) == [expected]
+    assert run_of(app, run_id).worker == ("" if expected == "ready" else "here")
     assert not finish(app, acme, admitted, Outcome(state="succeeded"))
     assert counters(app, acme) == ((1, 0) if expected == "ready" else (0, 0))
 
@@ -232,6 +258,16 @@ def test_an_illegal_move_is_refused(app: Dashboard, acme: Tenant) -> None:
         assert run is not None
         with pytest.raises(ledger.IllegalMove):
             ledger.move(session, run, "succeeded")
+
+
+def test_a_timeline_with_a_hole_or_an_illegal_move_is_seen(app: Dashboard, acme: Tenant) -> None:
+    whole, leapt, silent = enqueue_runs(app, acme, 3)
+    with app.app_context(), system_scope("test") as session:
+        session.execute(sa.update(Run).values(state="cancelled"))
+        lines = [(whole, "cancelled"), (leapt, "succeeded"), (leapt, "cancelled")]
+        rows = [{"tenant_id": acme.id, "run_id": run_id, "state": state} for run_id, state in lines]
+        session.execute(sa.insert(RunEvent), rows)
+        assert broken_timelines(session, [whole, leapt, silent]) == {leapt, silent}
 
 
 def test_counters_that_drifted_are_set_right_and_named(app: Dashboard, acme: Tenant, globex: Tenant) -> None:

@@ -19,9 +19,9 @@ from dashboard.runs.states import (
     WAITING_STATES,
     can_move,
 )
+from tests.factories.ledger import BEGINNINGS
 
 PAGE = Path(__file__).parents[3] / "docs" / "run-lifecycle.md"
-BEGINNINGS = ("scheduled", "ready")
 DIAGRAM = re.compile(r"```mermaid\n(.*?)\n```", re.DOTALL)
 ROW = re.compile(r"^\| `(\w+)` \| [^|]+ \| ([^|]+) \|$", re.MULTILINE)
 

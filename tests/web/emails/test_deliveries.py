@@ -64,6 +64,12 @@ def test_before_the_run_starts_it_says_why_there_is_nobody(app: Dashboard, acme:
     assert "They are written down when the run starts." in viewer.get(f"/runs/{run.id}").text
 
 
+def test_the_timeline_of_a_mailing_stands_above_its_recipients(app: Dashboard, acme: Tenant, viewer: Browser) -> None:
+    run = make_mail_run(app, acme)
+    page = viewer.get(f"/runs/{run.id}").text
+    assert page.index("<h2>Timeline</h2>") < page.index('<h2 id="deliveries-title">Recipients</h2>')
+
+
 def test_another_tenants_mailing_is_not_there(app: Dashboard, globex: Tenant, acme: Tenant, viewer: Browser) -> None:
     run_id = make_mailing(app, globex, "secret@globex.example")
     assert viewer.get(f"/runs/{run_id}").status_code == 404

@@ -9,6 +9,7 @@ import sqlalchemy as sa
 from pydantic import BaseModel
 from werkzeug.test import TestResponse
 
+from dashboard.accounts.models import Membership
 from dashboard.app import Dashboard
 from dashboard.audit.models import AuditEntry
 from dashboard.core.orm import db, system_scope
@@ -70,6 +71,27 @@ def test_a_run_that_is_started_gets_the_key_that_its_job_type_makes_of_its_param
     assert run_of(app, run_id).concurrency_key == KEY
 
 
+LONG = "".join(map(chr, range(0x4E00, 0x4E00 + 2000)))
+"""A text that PostgreSQL cannot make small enough for an index entry."""
+
+
+def test_a_key_that_is_too_long_for_an_index_is_told_from_others_by_a_hash(app: Dashboard, acme: Tenant) -> None:
+    with acting(app, acme):
+        keys = [start_run(db.session(), Import.key, {"customer": LONG + end}).concurrency_key for end in "aab"]
+        db.session.commit()
+    same, again, other = map(str, keys)
+    assert same == again != other
+    assert len(same) == registry.LONGEST_KEY
+    assert same.startswith("import:一丁")
+
+
+def test_a_schedule_with_such_a_key_is_planned_as_any_other(app: Dashboard, acme: Tenant, globex: Tenant) -> None:
+    due = timedelta(seconds=5)
+    make_schedule(app, acme, due_for=due, job_type=Import.key, params={"customer": LONG})
+    make_schedule(app, globex, due_for=due)
+    assert planned(app).runs == 2
+
+
 @pytest.mark.parametrize("overlap", ["skip", "allow"])
 def test_a_planned_run_gets_it_too_whatever_its_schedule_says_of_overlap(
     app: Dashboard, acme: Tenant, overlap: str
@@ -118,6 +140,33 @@ def test_releasing_the_key_ends_the_holder_so_that_the_next_one_can_start(
     with app.app_context(), system_scope("test") as session:
         entry = session.scalars(sa.select(AuditEntry).where(AuditEntry.subject_id == holder.id)).one()
     assert (entry.action, entry.details["key"]) == ("run.release_key", KEY)
+
+
+def test_the_holders_own_page_offers_it_too_because_a_schedule_that_skips_leaves_nobody_waiting(
+    app: Dashboard, acme: Tenant, people: People
+) -> None:
+    holder, waiting = held_and_waiting(app, acme)
+    operator = sign_in(app, acme, "olivia@acme.test")
+    address = f'action="/runs/{holder.id}/releases"'
+    assert address in operator.get(f"/runs/{holder.id}").text
+    assert operator.get(f"/runs/{waiting.id}").text.count(address) == 1
+    assert address not in sign_in(app, acme, "victor@acme.test").get(f"/runs/{holder.id}").text
+    operator.post(f"/runs/{holder.id}/releases")
+    page = operator.get(f"/runs/{holder.id}").text
+    assert address not in page
+    assert "cut off in the middle" in page
+
+
+def test_the_timeline_names_who_acted_also_when_they_have_left(app: Dashboard, acme: Tenant, people: People) -> None:
+    holder, _ = held_and_waiting(app, acme)
+    operator = sign_in(app, acme, "olivia@acme.test")
+    assert "By " not in operator.get(f"/runs/{holder.id}").text
+    operator.post(f"/runs/{holder.id}/releases")
+    viewer = sign_in(app, acme, "victor@acme.test")
+    assert "By Olivia." in viewer.get(f"/runs/{holder.id}").text
+    with app.app_context(), system_scope("test") as session:
+        session.execute(sa.delete(Membership).where(Membership.user_id == people.olivia))
+    assert "By somebody who is no member any more." in viewer.get(f"/runs/{holder.id}").text
 
 
 @pytest.mark.parametrize(
@@ -182,6 +231,14 @@ def test_an_operator_gives_a_schedule_a_key_that_others_share(app: Dashboard, op
     operator.post(f"/schedules/{schedule.id}/runs")
     assert [run.concurrency_key for run in runs(app)] == ["warehouse"]
     assert 'value="warehouse"' in operator.get(f"{page}/edit").text
+
+
+@pytest.mark.parametrize(("job_type", "given"), [(Import.key, True), ("test.echo", False)])
+def test_the_editor_says_that_a_key_of_ones_own_replaces_the_job_types(
+    operator: Browser, job_type: str, given: bool
+) -> None:
+    page = operator.get(f"/schedules/new?job_type={job_type}").text
+    assert ("It takes the place of import:{customer}" in page) is given
 
 
 @pytest.mark.parametrize("key", ["schedule:1", "backfill:1"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import timedelta
 
 import pytest
 import sqlalchemy as sa
@@ -11,12 +12,16 @@ from dashboard.app import Dashboard
 from dashboard.audit.models import AuditEntry
 from dashboard.core.orm import system_scope
 from dashboard.core.tenancy import Tenant
-from dashboard.runs.models import DispatchClock
+from dashboard.runs.models import DispatchClock, Process
 from tests.factories import make_user
 from tests.factories.ledger import enqueue_runs, load_of, set_load
 from tests.factories.people import People
+from tests.factories.processes import make_process
 from tests.signing_in import Browser, sign_in
 
+pytestmark = pytest.mark.usefixtures("slow_leases")
+
+POLL = {"HX-Request": "true"}
 LIMITS = {"weight": "2.5", "max_running": "4", "rate_per_minute": "60", "runs_per_day": "1,000"}
 NOTHING_LEFT = sa.text("now() + interval '2 minutes'")  # and so for a minute, until the first start comes back
 NOTHING_LEFT_TODAY = sa.text("now() + interval '1 day'")
@@ -82,13 +87,29 @@ def test_a_pause_is_shown_to_the_tenants_people_on_every_page_and_on_what_waits(
     data = {"id": str(acme.id), "reason": "The database moves tonight."}
     assert root.post("/platform/tenants/run-pauses/", data=data).status_code == 303
     assert "The database moves tonight." in operator.get("/schedules").text
-    words = "waits: this tenant&#39;s runs are paused by the platform: The database moves tonight"
+    words = "waits: this organisation&#39;s runs are paused by the platform: The database moves tonight"
     assert words in operator.get("/runs").text
     assert words in operator.get(f"/runs/{run_id}").text
     assert words in operator.get("/").text
     root.post("/platform/tenants/run-resumptions/", data={"id": str(acme.id)})
     assert "The database moves tonight." not in operator.get("/runs").text
     assert [entry.action for entry in audited(app)] == ["tenant.pause_runs", "tenant.resume_runs"]
+
+
+def test_a_page_that_is_open_hears_of_a_pause_and_of_its_end_and_the_list_of_tenants_shows_it(
+    app: Dashboard, root: Browser, operator: Browser, acme: Tenant
+) -> None:
+    tag = operator.get("/runs").headers["HX-PTag"]
+    times = root.get("/platform/tenants/").text.count("<time")
+    root.post("/platform/tenants/run-pauses/", data={"id": str(acme.id), "reason": "The database moves tonight."})
+    assert root.get("/platform/tenants/").text.count("<time") == times + 1
+    paused = operator.get("/runs", headers={**POLL, "HX-PTag": tag})
+    assert "The database moves tonight." in paused.text
+    root.post("/platform/tenants/run-resumptions/", data={"id": str(acme.id)})
+    going = operator.get("/runs", headers={**POLL, "HX-PTag": paused.headers["HX-PTag"]})
+    assert '<div id="alerts" hx-swap-oob="true">' in going.text
+    assert "The database moves tonight." not in going.text
+    assert root.get("/platform/tenants/").text.count("<time") == times
 
 
 def test_a_tenant_that_was_paused_starts_level_with_the_others(app: Dashboard, acme: Tenant) -> None:
@@ -113,7 +134,7 @@ def test_a_pause_needs_a_reason(root: Browser, acme: Tenant, reason: str) -> Non
     [
         ({"rate_per_minute": 60, "minute_full_at": NOTHING_LEFT}, "quota reached, 60 starts a minute"),
         ({"runs_per_day": 9, "day_full_at": NOTHING_LEFT_TODAY}, "quota reached, 9 starts a day"),
-        ({"max_running": 4, "running": 4}, "waits: 4 of this tenant&#39;s runs are going on, its limit"),
+        ({"max_running": 4, "running": 4}, "waits: 4 of this organisation&#39;s runs are going on, its limit"),
     ],
 )
 def test_what_waits_for_a_quota_says_so(
@@ -126,6 +147,34 @@ def test_what_waits_for_a_quota_says_so(
     assert words in operator.get("/runs").text
     assert words in operator.get(f"/runs/{run_id}").text
     assert ("waits until" in operator.get("/runs").text) is ("full_at" in str(limits))
+
+
+@pytest.mark.parametrize(
+    ("max_running", "running", "silent_for", "waits"),
+    [
+        (None, 1, 0, False),
+        (None, 2, 0, True),
+        (4, 2, 0, False),
+        (4, 3, 0, True),
+        (None, 2, 600, False),
+    ],
+    ids=["below its share", "its share", "a limit of its own", "never all slots", "no worker"],
+)
+def test_what_waits_for_the_share_of_its_organisation_says_so(
+    app: Dashboard,
+    operator: Browser,
+    acme: Tenant,
+    max_running: int | None,
+    running: int,
+    silent_for: int,
+    waits: bool,
+) -> None:
+    make_process(app, slots=4, silent_for=timedelta(seconds=silent_for))
+    (run_id,) = enqueue_runs(app, acme)
+    set_load(app, acme, max_running=max_running, running=running, version=7)
+    words = f"{running} of this organisation&#39;s runs are going on, its share of the 4 that the workers do at once"
+    for page in ("/", "/runs", f"/runs/{run_id}", "/monitor"):
+        assert (words in operator.get(page).text) is waits
 
 
 def test_people_see_their_quotas_and_what_is_used(app: Dashboard, operator: Browser, acme: Tenant) -> None:
@@ -178,3 +227,30 @@ def test_a_limit_that_will_not_do_is_refused_with_words(
     answer = flask(app, *words)
     assert answer[0] == code
     assert said in answer[1]
+
+
+def test_what_waits_because_nobody_works_says_so_on_a_page_that_was_open_before(
+    app: Dashboard, operator: Browser, acme: Tenant
+) -> None:
+    make_process(app, "beat")
+    make_process(app)
+    (run_id,) = enqueue_runs(app, acme)
+    pages = ("/", "/runs", f"/runs/{run_id}", "/monitor")
+    tags = {page: operator.get(page, headers=POLL).headers["HX-PTag"] for page in pages}
+    for kind, words, alert in (
+        ("beat", "waits: the scheduler is not running.", "nothing that waits is started"),
+        ("worker", "waits: no worker is running.", "No worker is running: what is due waits."),
+    ):
+        silence(app, kind)
+        for page in pages:
+            answer = operator.get(page, headers={**POLL, "HX-PTag": tags[page]})
+            tags[page] = answer.headers["HX-PTag"]
+            assert words in answer.text, page
+            assert alert in answer.text.partition('<div id="alerts" hx-swap-oob="true">')[2], page
+            assert operator.get(page, headers={**POLL, "HX-PTag": tags[page]}).status_code == 304
+
+
+def silence(app: Dashboard, kind: str) -> None:
+    """Let every process of the kind have stopped."""
+    with app.app_context(), system_scope("test") as session:
+        session.execute(sa.update(Process).where(Process.kind == kind).values(stopped_at=sa.func.now()))

@@ -57,6 +57,34 @@ def test_a_run_in_every_state_can_be_listed_and_opened(
     assert str(run.id) in operator.get(f"/runs/{run.id}").text
 
 
+def test_a_result_is_shown_for_people(app: Dashboard, operator: Browser, acme: Tenant) -> None:
+    result = {
+        "page": "https://jobs.acme.test/runs",
+        "script": "javascript:alert(1)",
+        "totals": {"late": [1, None]},
+        "<b>": '<i>"',
+        "complete": True,
+        "missing": None,
+        "sent": 0,
+    }
+    run = make_run(app, acme, "succeeded", result=result)
+    page = operator.get(f"/runs/{run.id}").text
+    assert '<a href="https://jobs.acme.test/runs" rel="noopener noreferrer">https://jobs.acme.test/runs</a>' in page
+    assert "<dd>javascript:alert(1)</dd>" in page
+    assert "<dd><code>{&#34;late&#34;: [1, null]}</code></dd>" in page
+    assert "<dt>&lt;b&gt;</dt><dd>&lt;i&gt;&#34;</dd>" in page
+    assert "<dt>complete</dt><dd>Yes</dd>" in page
+    assert '<dt>missing</dt><dd><span class="none">–</span></dd>' in page
+    assert "<dt>sent</dt><dd>0</dd>" in page
+
+
+def test_a_run_that_waits_for_another_attempt_does_not_go_on_counting_its_time(
+    app: Dashboard, operator: Browser, acme: Tenant
+) -> None:
+    run = make_run(app, acme, "retrying", not_before=soon(hours=1), lasted=7200)
+    assert "<dt>Duration</dt><dd>–</dd>" in operator.get(f"/runs/{run.id}").text
+
+
 def test_the_tabs_count_and_filter(app: Dashboard, operator: Browser, acme: Tenant) -> None:
     make_run(app, acme, "succeeded", name="Went well")
     make_run(app, acme, "failed", name="Went wrong")
@@ -187,3 +215,45 @@ def test_a_new_tenants_overview_offers_the_first_step(operator: Browser) -> None
     page = operator.get("/").text
     assert "Nothing has run yet" in page
     assert "Nothing is due" in page
+
+
+def test_why_runs_wait_is_said_once_above_them_and_in_full(app: Dashboard, operator: Browser, acme: Tenant) -> None:
+    for _ in range(3):
+        make_run(app, acme)
+    for page in ("/", "/runs", "/monitor"):
+        assert operator.get(page).text.count("waits: no worker is running.") == 1
+
+
+@pytest.mark.parametrize(
+    ("error_type", "message", "shown"),
+    [
+        ("KeyError", "'customer'", "KeyError: &#39;customer&#39;"),
+        ("SystemExit", "3", "SystemExit: 3"),
+        ("ValueError", "ValueError", ">ValueError<"),
+        ("SupplierAway", "The supplier does not answer.", ">The supplier does not answer.<"),
+    ],
+)
+def test_an_error_of_one_word_is_shown_with_its_type(
+    app: Dashboard, operator: Browser, acme: Tenant, error_type: str, message: str, shown: str
+) -> None:
+    run = make_run(app, acme, "dead", error_type=error_type, error_message=message)
+    for page in ("/", "/runs", f"/runs/{run.id}", "/problems?view=dead"):
+        assert shown in operator.get(page).text
+
+
+def test_no_bar_is_full_before_the_work_is_done(app: Dashboard, operator: Browser, acme: Tenant) -> None:
+    make_run(app, acme, "running", progress_done=5, progress_total=0)
+    assert "<progress aria-label" in operator.get("/runs").text
+    failed = make_run(app, acme, "failed", progress_done=5, progress_total=0, progress_note="rows")
+    page = operator.get(f"/runs/{failed.id}").text
+    assert "Came to 5: rows" in page
+    assert "<progress" not in page
+
+
+@pytest.mark.parametrize(("state", "warns"), [("interrupted", True), ("failed", False)])
+def test_who_runs_an_interrupted_run_again_is_warned_wherever_they_do_it(
+    app: Dashboard, operator: Browser, acme: Tenant, state: str, *, warns: bool
+) -> None:
+    run = make_run(app, acme, state)
+    for page in ("/", "/runs", f"/runs/{run.id}", "/monitor"):
+        assert ("may be done twice" in operator.get(page).text) is warns

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -13,7 +14,8 @@ from dashboard.core.clock import database_now
 from dashboard.core.orm import system_scope
 from dashboard.core.tenancy import Tenant
 from dashboard.runs.models import Run
-from dashboard.schedules.models import Backfill, Schedule
+from dashboard.schedules.models import Backfill, Occurrence, Schedule
+from dashboard.tenants.actions import set_option
 from tests.factories import make_user
 from tests.factories.job_types import Echo
 from tests.factories.schedules import make_schedule, planned
@@ -147,6 +149,65 @@ def test_a_range_that_cannot_be_made_up_for_is_told(
     assert response.status_code == 422
     assert sentence in response.text
     assert all_of(app, Run) == []
+
+
+@pytest.fixture
+def in_london(app: Dashboard, acme: Tenant) -> None:
+    """London's clock showed the hour from 01:00 twice on 26 October 2025: BST until 01:00 UTC, GMT from then on."""
+    with app.app_context(), system_scope("test") as session:
+        set_option(session, acme.id, "TIMEZONE", "Europe/London")
+
+
+def fields_of(page: str, method: str = "get") -> dict[str, str]:
+    """The fields for the range of the page's form that is sent by this method."""
+    form = page.partition(f'method="{method}" action="/schedules/')[2].partition("</form>")[0]
+    inputs = (dict(re.findall(r'(name|value)="([^"]*)"', each)) for each in re.findall(r"<input [^>]+>", form))
+    return {each["name"]: each["value"] for each in inputs if each["name"].startswith(("start", "end"))}
+
+
+def listed(page: str) -> list[tuple[str, ...]]:
+    """The fires that it would run: the clock and its zone."""
+    return re.findall(r'<li><time [^>]*>26 Oct 2025, (\d\d:\d\d) <span class="zone">(\w+)</span>', page)
+
+
+@pytest.mark.usefixtures("in_london")
+@pytest.mark.parametrize(("pass_", "hour"), [("BST", 0), ("GMT", 1)])
+def test_the_range_of_a_link_into_an_hour_that_comes_twice_stays_when_it_is_shown_again(
+    app: Dashboard, operator: Browser, hourly: Schedule, pass_: str, hour: int
+) -> None:
+    address = f"/schedules/{hourly.id}/backfills/new"
+    link = {"start": f"2025-10-26T{hour:02}:00:00+00:00", "end": f"2025-10-26T{hour:02}:00:01+00:00"}
+    page = operator.get(address, query_string=link).text
+    fields = fields_of(page)
+    assert (fields["start"], fields["end"]) == ("2025-10-26T01:00", "2025-10-26T01:01")
+    again = operator.get(address, query_string=fields).text
+    assert listed(page) == listed(again) == [("01:00", pass_)]
+    operator.post(f"/schedules/{hourly.id}/backfills", data=fields_of(again, "post"))
+    assert [each.nominal for each in all_of(app, Occurrence)] == [datetime(2025, 10, 26, hour, tzinfo=UTC)]
+
+
+@pytest.mark.usefixtures("in_london")
+def test_a_typed_range_takes_both_passes_of_an_hour_that_comes_twice(operator: Browser, hourly: Schedule) -> None:
+    address = f"/schedules/{hourly.id}/backfills/new"
+    typed = {"start": "2025-10-26T01:00", "end": "2025-10-26T01:30"}
+    page = operator.get(address, query_string=typed).text
+    assert listed(page) == [("01:00", "BST"), ("01:00", "GMT")]
+    changed = {**fields_of(page), "end": "2025-10-26T02:10"}
+    assert listed(operator.get(address, query_string=changed).text) == [
+        ("01:00", "BST"),
+        ("01:00", "GMT"),
+        ("02:00", "GMT"),
+    ]
+
+
+def test_a_range_that_is_shown_again_does_not_grow(operator: Browser, hourly: Schedule) -> None:
+    address = f"/schedules/{hourly.id}/backfills/new"
+    link = {"start": f"{MIDNIGHT - timedelta(hours=3):%Y-%m-%dT%H:%M:%S+00:00}"}
+    link["end"] = f"{MIDNIGHT - timedelta(hours=2, seconds=1):%Y-%m-%dT%H:%M:%S+00:00}"
+    page = operator.get(address, query_string=link).text
+    for _ in range(2):
+        assert "Start 1 run<" in page
+        page = operator.get(address, query_string=fields_of(page)).text
 
 
 def test_another_tenants_backfill_cannot_be_stopped(

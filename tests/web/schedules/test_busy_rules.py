@@ -55,6 +55,14 @@ def black_out(app: Dashboard, tenant: Tenant, start: datetime, end: datetime, na
         session.add(Blackout(tenant_id=tenant.id, name=name, start_at=start, end_at=end))
 
 
+def black_out_thousands(app: Dashboard, tenant: Tenant, *, count: int = 4000) -> None:
+    """Blackouts of 40 days that begin minute after minute, named by their number."""
+    with app.app_context(), system_scope("test") as session:
+        for number in range(count):
+            start = TODAY - DAY + number // 2 * 2 * MINUTE  # Two at a time.
+            session.add(Blackout(tenant_id=tenant.id, name=f"{number}", start_at=start, end_at=start + 40 * DAY))
+
+
 @pytest.mark.parametrize("ended", ["archived", "used up"])
 def test_the_page_of_a_schedule_that_will_not_run_any_more_does_not_look_for_what_it_leaves_out(
     app: Dashboard, operator: Browser, acme: Tenant, ended: str
@@ -95,12 +103,46 @@ def test_the_last_runs_come_behind_the_blackouts(app: Dashboard, operator: Brows
 def test_thousands_of_blackouts_that_overlap_are_no_more_work_than_one(
     app: Dashboard, operator: Browser, acme: Tenant, page: str
 ) -> None:
-    with app.app_context(), system_scope("test") as session:
-        for number in range(4000):
-            start = TODAY - DAY + number * MINUTE
-            session.add(Blackout(tenant_id=acme.id, name=f"{number}", start_at=start, end_at=start + 40 * DAY))
+    black_out_thousands(app, acme)
     make_schedule(app, acme)
     assert operator.get(page.format(later=(TODAY + 85 * DAY).date())).status_code == 200
+
+
+@pytest.mark.parametrize(("view", "drawn"), [("month", 3), ("week", 6)])
+def test_each_day_draws_a_few_of_thousands_of_blackouts_and_leads_to_the_others(
+    app: Dashboard, operator: Browser, acme: Tenant, view: str, drawn: int
+) -> None:
+    black_out_thousands(app, acme)
+    later = (TODAY + 20 * DAY).date()
+    page = operator.get(f"/calendar?view={view}&day={later}").text
+    assert len(page) < 300_000
+    day = re.search(rf'<(td|section)[^>]*(data-slot="{later}"|{later:%-d %B}")>.*?</\1>', page, re.DOTALL)
+    assert day is not None
+    assert day[0].count('class="band"') == drawn
+    assert re.findall(r'href="([^"]*)">([\d,]+) more<span class="more-of"> blackouts<', day[0]) == [
+        (f"/calendar?view=day&amp;day={later}", f"{4000 - drawn:,}")
+    ]
+
+
+def test_a_day_draws_a_hundred_of_thousands_of_blackouts_and_leads_to_the_list(
+    app: Dashboard, operator: Browser, acme: Tenant
+) -> None:
+    black_out_thousands(app, acme)
+    page = operator.get(f"/calendar?view=day&day={(TODAY + 20 * DAY).date()}").text
+    assert page.count('class="band"') == 100
+    assert '"/calendar/blackouts">3,900 more<span class="more-of"> blackouts<' in page
+    assert 'title="Blackout: 0, 1, 2 and 3,997 more"' in page
+
+
+def test_the_list_of_blackouts_goes_on_from_page_to_page(app: Dashboard, operator: Browser, acme: Tenant) -> None:
+    black_out_thousands(app, acme, count=201)
+    names, address = [], "/calendar/blackouts"
+    while address:
+        page = operator.get(address).text
+        names.append(re.findall(r'class="row-link"[^>]*>(\d+)</a>', page))
+        address = "".join(re.findall(r'<a[^>]*href="([^"]+)"[^>]*rel="next"', page))
+    assert [len(each) for each in names] == [100, 100, 1]
+    assert [name for each in names for name in each] == [str(number) for number in range(201)]
 
 
 def test_what_lies_in_two_blackouts_is_told_with_the_one_that_began_first(

@@ -9,6 +9,7 @@ from uuid import UUID
 
 import pytest
 import sqlalchemy as sa
+from holidays.countries.germany import Germany
 
 from dashboard.app import Dashboard
 from dashboard.audit.models import AuditEntry
@@ -264,19 +265,18 @@ def test_a_batch_with_thousands_of_days_off_asks_a_country_once_a_year(
     app: Dashboard, acme: Tenant, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[int] = []
-    entity = __import__("holidays").countries.Germany
-    original = entity._populate
+    original = Germany._populate
 
     def counted(self: Any, year: int) -> None:
         asked.append(year)
         original(self, year)
 
-    monkeypatch.setattr(entity, "_populate", counted)
+    monkeypatch.setattr(Germany, "_populate", counted)
     moment = datetime(TODAY.year + 1, 6, 1, 12, tzinfo=UTC)
     for number in range(50):
         daily(app, acme, "DE-HH", name=f"S{number}", next_at=moment, cursor=moment - DAY)
     assert planned(app, at=moment).runs == 50
-    assert len(asked) <= 2
+    assert 1 <= len(asked) <= 2
 
 
 def test_the_preview_shows_what_holidays_leave_out(app: Dashboard, operator: Browser, acme: Tenant) -> None:

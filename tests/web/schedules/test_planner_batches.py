@@ -12,7 +12,7 @@ from uuid import UUID
 
 import pytest
 import sqlalchemy as sa
-from pydantic import BaseModel
+from pydantic import BaseModel, field_validator
 
 from dashboard.app import Dashboard
 from dashboard.core.clock import database_now
@@ -35,15 +35,38 @@ from tests.servers import PostgresAddress
 
 
 @register
-class TooLong(JobType):
-    """A job type with a mistake that only the database refuses: its timeout is no 32-bit number of seconds."""
+class Unwritable(JobType):
+    """A job type with a mistake that only the database refuses: its key holds NUL, which no text of PostgreSQL does."""
 
-    key = "test.too_long"
-    label = "Too long"
-    timeout = timedelta(days=30_000)
+    key = "test.unwritable"
+    label = "Unwritable"
+    concurrency_key = "nul:\0"
 
     class Params(BaseModel):
         """Nothing."""
+
+    def run(self, ctx: RunContext, params: Any) -> None:
+        """Do nothing: it never runs here."""
+
+
+@register
+class Moody(JobType):
+    """A job type whose own code fails over one of the values that it took when the schedule was saved."""
+
+    key = "test.moody"
+    label = "Moody"
+    concurrency_key = "{word}"
+
+    class Params(BaseModel):
+        """A word."""
+
+        word: str
+
+        @field_validator("word")
+        @classmethod
+        def look_up(cls, word: str) -> str:
+            """Fail as a look-up in a table of the plugin's own does."""
+            return {"known": word}[word]
 
     def run(self, ctx: RunContext, params: Any) -> None:
         """Do nothing: it never runs here."""
@@ -111,7 +134,15 @@ NESTED: Any = json.loads("[" * 400 + "]" * 400)
 """More lists in one another than are written for the database."""
 
 
-@pytest.mark.parametrize("values", [{"job_type": TooLong.key}, {"params": {"word": NESTED}}], ids=["long", "nested"])
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"job_type": Unwritable.key},
+        {"params": {"word": NESTED}},
+        {"job_type": Moody.key, "params": {"word": "forgotten"}},
+    ],
+    ids=["nul", "nested", "plugin's own code"],
+)
 def test_one_schedule_that_cannot_be_written_is_held_alone(
     app: Dashboard, acme: Tenant, values: dict[str, Any]
 ) -> None:

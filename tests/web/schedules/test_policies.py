@@ -133,9 +133,9 @@ def test_tags_are_shown_in_the_list_and_found_there(app: Dashboard, operator: Br
     assert "Plain" not in found
 
 
-def failing(app: Dashboard, tenant: Tenant, **values: Any) -> Schedule:
-    """A schedule that is due and pauses after two failures in a row."""
-    return make_schedule(app, tenant, due_for=timedelta(seconds=5), pause_after_failures=2, **values)
+def failing(app: Dashboard, tenant: Tenant, pause_after_failures: int = 2, **values: Any) -> Schedule:
+    """A schedule that is due and pauses after two failures in a row, or after as many as are given."""
+    return make_schedule(app, tenant, due_for=timedelta(seconds=5), pause_after_failures=pause_after_failures, **values)
 
 
 @pytest.mark.parametrize("states", [("failed", "dead"), ("succeeded", "timed_out", "cancelled", "interrupted")])
@@ -155,6 +155,13 @@ def test_a_schedule_pauses_after_as_many_failures_in_a_row_as_it_allows(
     assert 'Need attention <span class="count tone-bad">1' in operator.get("/schedules").text
 
 
+def paused_until_now(app: Dashboard, tenant: Tenant, name: str = "Export") -> Schedule:
+    """A schedule whose pause runs out with the next look of a planner."""
+    return make_schedule(
+        app, tenant, name=name, paused_at=sa.func.now(), paused_until=sa.func.now(), paused_reason="Stocktaking"
+    )
+
+
 def entries(app: Dashboard) -> list[tuple[Any, ...]]:
     """What the trail says of schedules: tenant, actor, action, subject, details."""
     columns = (AuditEntry.tenant_id, AuditEntry.actor_kind, AuditEntry.action, AuditEntry.subject_name)
@@ -163,20 +170,59 @@ def entries(app: Dashboard) -> list[tuple[Any, ...]]:
         return [tuple(row) for row in session.execute(query.order_by(AuditEntry.id))]
 
 
+def assert_audited_once(app: Dashboard, acme: Tenant, globex: Tenant, action: str, why: str) -> None:
+    """Plan, and find Acme's Export and Globex's Import in the trails, each in its own; planning again adds nothing."""
+    planned(app)
+    reason = {"reason": why}
+    assert sorted(entries(app), key=lambda entry: entry[3]) == [
+        (acme.id, "system", action, "Export", reason),
+        (globex.id, "system", action, "Import", reason),
+    ]
+    planned(app)
+    assert len(entries(app)) == 2
+
+
 def test_a_pause_after_failures_is_audited_in_its_own_tenant_as_the_systems(
     app: Dashboard, acme: Tenant, globex: Tenant
 ) -> None:
     for tenant, name in ((acme, "Export"), (globex, "Import")):
         ended(app, tenant, failing(app, tenant, name=name), "failed", "failed")
     failing(app, acme, name="Never ran")
+    assert_audited_once(app, acme, globex, "schedule.pause", "Its last 2 runs failed.")
+
+
+def test_the_end_of_a_pause_that_runs_out_is_audited_in_its_own_tenant_as_the_systems(
+    app: Dashboard, acme: Tenant, globex: Tenant
+) -> None:
+    paused_until_now(app, acme)
+    paused_until_now(app, globex, "Import")
+    assert_audited_once(app, acme, globex, "schedule.resume", "Its pause ran out.")
+
+
+@pytest.mark.parametrize("first", ["commits", "fails"])
+def test_of_several_planners_one_writes_that_a_pause_ran_out(app: Dashboard, acme: Tenant, first: str) -> None:
+    schedule = paused_until_now(app, acme)
+    with app.app_context(), system_scope("test") as session:
+        plan(session, database_now(session))
+        planned(app)
+        assert entries(app) == []
+        if first == "fails":
+            session.rollback()
     planned(app)
-    reason = {"reason": "Its last 2 runs failed."}
-    assert sorted(entries(app), key=lambda entry: entry[3]) == [
-        (acme.id, "system", "schedule.pause", "Export", reason),
-        (globex.id, "system", "schedule.pause", "Import", reason),
-    ]
+    assert [entry[2] for entry in entries(app)] == ["schedule.resume"]
+    assert stored(app, schedule).state == "active"
+
+
+def test_the_history_tells_that_a_pause_ran_out_by_itself(app: Dashboard, operator: Browser, acme: Tenant) -> None:
+    schedule = make_schedule(app, acme)
+    operator.post(f"/schedules/{schedule.id}/pauses", data={"reason": "Stocktaking", "until": "2099-05-04T03:02"})
+    with app.app_context(), system_scope("test") as session:
+        session.execute(sa.update(Schedule).values(paused_until=sa.func.now()))
     planned(app)
-    assert len(entries(app)) == 2
+    history = text_of(operator.get(f"/schedules/{schedule.id}/revisions").text)
+    assert re.search(
+        r"Resumed .+ by System: Its pause ran out\. Paused .+ by Olivia, until .*2099.*: Stocktak", history
+    )
 
 
 def test_a_pause_after_failures_that_is_not_committed_leaves_no_audit_row(app: Dashboard, acme: Tenant) -> None:
@@ -187,6 +233,13 @@ def test_a_pause_after_failures_that_is_not_committed_leaves_no_audit_row(app: D
         session.rollback()
     assert entries(app) == []
     assert stored(app, schedule).state == "active"
+
+
+def test_a_schedule_that_pauses_after_one_failure_says_so(app: Dashboard, operator: Browser, acme: Tenant) -> None:
+    schedule = failing(app, acme, pause_after_failures=1)
+    ended(app, acme, schedule, "failed")
+    planned(app)
+    assert "Its last run failed." in operator.get(f"/schedules/{schedule.id}").text
 
 
 def test_planning_what_does_not_pause_writes_no_audit_row(app: Dashboard, acme: Tenant) -> None:

@@ -9,6 +9,7 @@ import pytest
 import sqlalchemy as sa
 
 from dashboard.app import Dashboard
+from dashboard.audit.models import AuditEntry
 from dashboard.core.orm import system_scope
 from dashboard.core.tenancy import Tenant
 from dashboard.runs.models import Run
@@ -61,6 +62,19 @@ def test_a_run_gets_the_language_of_whoever_made_its_schedule(
     with app.app_context(), system_scope("test") as session:
         schedule = session.scalars(sa.select(Schedule)).one()
     assert by_hand(app, click(operator, schedule)).context_locale == carried
+
+
+def test_a_person_who_runs_it_brings_their_language_and_their_requests_id(
+    app: Dashboard, acme: Tenant, operator: Browser
+) -> None:
+    schedule = make_schedule(app, acme, job_type=Echo.key, params={"word": "hello"}, context_locale="de")
+    answer = operator.post(f"/schedules/{schedule.id}/runs", headers={"Accept-Language": "fr"})
+    run = by_hand(app, answer.location)
+    with app.app_context(), system_scope("test") as session:
+        noted = sa.select(AuditEntry.request_id).where(AuditEntry.action == "schedule.run_now")
+        request_id = session.scalars(noted).one()
+    assert request_id is not None
+    assert (run.context_locale, run.context_request_id) == ("fr", request_id)
 
 
 def test_it_asks_first_and_shows_the_parameters_without_the_secrets(app: Dashboard, operator: Browser) -> None:
