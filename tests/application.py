@@ -105,20 +105,26 @@ def empty(app: Dashboard, postgres: PostgresAddress, database: str) -> None:
 
 
 @pytest.fixture
-def analyze(app: Dashboard, postgres: PostgresAddress, database: str) -> Callable[[], None]:
+def as_superuser(app: Dashboard, postgres: PostgresAddress, database: str) -> Callable[..., None]:
+    """Call it with SQL statements to run them on this test's database, each in a transaction of its own."""
+
+    def run(*statements: str) -> None:
+        url = _superuser_url(postgres, database)
+        engine = sa.create_engine(url, poolclass=sa.NullPool, isolation_level="AUTOCOMMIT")
+        with engine.connect() as connection:
+            for statement in statements:
+                connection.execute(sa.text(statement))
+
+    return run
+
+
+@pytest.fixture
+def analyze(as_superuser: Callable[..., None]) -> Callable[[], None]:
     """Call it to let PostgreSQL rewrite all tables and count their rows.
 
     Plans hang on how many there are, and on the room that those of earlier tests have left; autovacuum comes at will.
     """
-
-    def run() -> None:
-        url = _superuser_url(postgres, database)
-        engine = sa.create_engine(url, poolclass=sa.NullPool, isolation_level="AUTOCOMMIT")
-        with engine.connect() as connection:
-            tables = ", ".join(sorted(sa.inspect(connection).get_table_names()))
-            connection.execute(sa.text(f"VACUUM (FULL, ANALYZE) {tables}"))
-
-    return run
+    return lambda: as_superuser("VACUUM (FULL, ANALYZE)")
 
 
 def _superuser_url(postgres: PostgresAddress, database: str) -> str:

@@ -181,6 +181,8 @@ def admit(line: Line, *, lease: timedelta, pace: Pace) -> list[Admitted]:
 
 # Planning the statements below takes longer than doing them, so they are planned once; and PostgreSQL, which takes the
 # policies of row-level security to leave almost no row, must be kept from sorting all tenants to find the first few.
+# Its statistics may be of a quiet night: then any index that has the rows seems as good as the one that leads to them.
+# What can't be sorted leaves one index by its ORDER BY, even where a single row is looked for.
 # Nothing is lost with the last of these transactions in a power cut: their messages find no run that is admitted, or
 # the same fence again, and only one of two messages can claim it. So the disk need not be waited for.
 TAKE_TURN: Final = """
@@ -209,7 +211,7 @@ def take_turn(line: Line, lease: timedelta) -> Look | None:
     A worker lives if its heartbeat is younger than `lease`.
     """
     question = {"key": ADMISSION_LOCK, "frozen_after": FROZEN_AFTER}
-    turn, looks = line.ask_all((TAKE_TURN, question), (_LOOK, {"lease": lease}))
+    turn, looks = line.ask_all((TAKE_TURN, question), (LOOK, {"lease": lease}))
     if not turn:
         return None
     ((workers, held, admitted_ever, now),) = looks
@@ -221,14 +223,16 @@ def take_turn(line: Line, lease: timedelta) -> Look | None:
     )
 
 
-_LOOK: Final = """
+LOOK: Final = """
 SELECT
     (SELECT coalesce(json_agg(worker), '[]') FROM (
         SELECT queues, slots FROM process
         WHERE kind = 'worker' AND stopped_at IS NULL AND slots > 0 AND seen_at > now() - CAST(%(lease)s AS interval)
     ) AS worker),
     (SELECT coalesce(json_agg(held), '[]') FROM (
-        SELECT queue, lane, count(*) FROM run WHERE state IN ('admitted', 'running') GROUP BY queue, lane
+        SELECT queue, lane, count(*) FROM (
+            SELECT queue, lane FROM run WHERE state IN ('admitted', 'running') ORDER BY lease_until OFFSET 0) AS run
+        GROUP BY queue, lane
     ) AS held),
     (SELECT sequence FROM dispatch_clock),
     now()
@@ -338,8 +342,9 @@ _FREE_TO_START = f"""
     AND (run.expires_at IS NULL OR run.expires_at > now())
     AND (run.concurrency_key IS NULL OR NOT EXISTS (
         SELECT FROM run AS other
-        WHERE other.tenant_id = run.tenant_id AND other.concurrency_key = run.concurrency_key
-            AND other.state IN ('admitted', 'running')))
+        WHERE other.tenant_id = run.tenant_id AND other.state IN ('admitted', 'running')
+            AND other.concurrency_key BETWEEN run.concurrency_key AND run.concurrency_key
+        ORDER BY other.concurrency_key OFFSET 0))
 """
 _TURN = "turn, tenant_id"
 
@@ -394,20 +399,21 @@ def _carry_out(line: Line, chosen: Sequence[Pick], lease: timedelta) -> list[Adm
     return [Admitted._make(row) for row in line.ask(ADMIT, values)]
 
 
-# A run that another transaction holds (somebody cancels it right now) is left for the next look. LIMIT keeps PostgreSQL
-# from looking for the picked among all that is ready, which its statistics may still believe to be almost nothing.
+# A run that another transaction holds (somebody cancels it right now) is left for the next look. What is caught stays
+# where it is, so the update goes there by ctid: joined by id, all runs might be read to meet those few.
 ADMIT: Final = f"""
 WITH pick AS (
     SELECT * FROM unnest(CAST(%(ids)s AS uuid[]), CAST(%(tags)s AS float8[])) WITH ORDINALITY AS pick(id, tag, place)),
 caught AS (
-    SELECT run.id FROM pick CROSS JOIN LATERAL (
-        SELECT run.id, run.state FROM run WHERE run.id = pick.id LIMIT 1 FOR NO KEY UPDATE SKIP LOCKED) AS run
+    SELECT run.row, pick.tag, pick.place FROM pick CROSS JOIN LATERAL (
+        SELECT run.ctid AS row, run.state FROM run WHERE run.id BETWEEN pick.id AND pick.id
+        ORDER BY run.id LIMIT 1 FOR NO KEY UPDATE SKIP LOCKED) AS run
     WHERE run.state = 'ready'),
 admitted AS (
     UPDATE run SET state = 'admitted', fence = fence + 1, lease_until = now() + %(lease)s,
         admitted_at = now()
-    FROM caught JOIN pick USING (id) WHERE run.id = caught.id
-    RETURNING run.*, pick.tag, pick.place),
+    FROM caught WHERE run.ctid = caught.row
+    RETURNING run.*, caught.tag, caught.place),
 told AS (INSERT INTO run_event (tenant_id, run_id, state, attempt) SELECT tenant_id, id, state, attempt FROM admitted),
 total AS (SELECT count(*) AS count, max(tag) AS tag FROM admitted HAVING count(*) > 0),
 clock AS (
