@@ -148,6 +148,13 @@ def test_every_table_is_open_to_tenants_work_or_the_systems_alone_on_purpose(app
     assert APP_TABLES.keys().isdisjoint(SYSTEM_ONLY)
 
 
+def test_statistics_know_of_a_backlog_however_many_old_runs_are_kept(app: Dashboard) -> None:
+    question = "SELECT option_name, option_value FROM pg_class, pg_options_to_table(reloptions) WHERE relname = 'run'"
+    with app.app_context(), system_scope("test") as session:
+        options = {name: int(value) for name, value in session.execute(sa.text(question))}
+    assert options == {"autovacuum_analyze_scale_factor": 0, "autovacuum_analyze_threshold": 5000}
+
+
 @pytest.mark.parametrize("role", ["app", "system"])
 def test_a_role_may_do_what_was_granted_and_nothing_else(
     app: Dashboard, postgres: PostgresAddress, database: str, role: str
