@@ -218,10 +218,15 @@ def state_counts() -> dict[str, int]:
 
 
 def panel_version() -> str:
-    """Return what changes with the bound tenant's runs, and when the last worker or scheduler goes: one small read."""
+    """Return what changes with the bound tenant's runs, and when the last worker or scheduler goes: one small read.
+
+    The tenant's record may be older than its runs (`tenants.registry`): a page that was told so late of a pause looks
+    again.
+    """
     kinds = sa.select(sa.func.string_agg(Process.kind.distinct(), sa.literal("."))).where(is_alive()).scalar_subquery()
     row = db.session.execute(sa.select(TenantLoad.version, kinds.label("alive"))).one_or_none()
-    return f"{row.version}.{row.alive or ''}" if row else "0"
+    paused = ".paused" if current_tenant().paused_for else ""
+    return f"{row.version}.{row.alive or ''}{paused}" if row else "0"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -310,8 +315,13 @@ SOON_SECONDS = 90
 
 
 def duration_of(run: Run, now: datetime) -> float | None:
-    """Return how many seconds the run has worked; None before it started, and while it waits for another attempt."""
+    """Return how many seconds the run has worked; None before it started, and if it waits for another attempt.
+
+    Or did so when it ended: only the next attempt's moment lies behind a start.
+    """
     if run.started_at is None or (run.finished_at is None and run.state != RUNNING):
+        return None
+    if run.not_before is not None and run.not_before > run.started_at:
         return None
     return ((run.finished_at or now) - run.started_at).total_seconds()
 

@@ -214,9 +214,9 @@ def run_again(session: Session, moves: Sequence[Move]) -> None:
 
 
 _FORGET = sa.text("""
-UPDATE run SET attempt = 0, not_before = NULL, expires_at = NULL, cancel_requested_at = NULL, result = NULL,
-    error_type = '', error_message = '', error_traceback = '', progress_done = NULL, progress_total = NULL,
-    progress_note = ''
+UPDATE run SET attempt = 0, not_before = NULL, expires_at = NULL, started_at = NULL, cancel_requested_at = NULL,
+    result = NULL, error_type = '', error_message = '', error_traceback = '',
+    progress_done = NULL, progress_total = NULL, progress_note = ''
 WHERE id = ANY(:ids)
 """)
 

@@ -82,3 +82,14 @@ def test_on_a_phone_the_chosen_tab_is_in_sight_and_an_error_has_a_line_of_its_ow
     assert error
     assert ended
     assert error["y"] + error["height"] <= ended["y"]
+
+
+def test_a_poll_keeps_the_focus_in_an_alert_above_the_page(app: Dashboard, open_page: Visitor, busy: Tenant) -> None:
+    page = open_page(HOME + "sign-in")
+    sign_in(page, EMAIL, PASSWORD)
+    page.goto(HOME + "runs")
+    link = page.get_by_role("link", name="What to do").first
+    link.focus()
+    make_run(app, busy, "failed", name="A newcomer")
+    expect(page.get_by_text("A newcomer")).to_be_visible()
+    assert link.evaluate("element => element === document.activeElement")

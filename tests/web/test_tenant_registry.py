@@ -12,9 +12,12 @@ from config.settings import Settings
 from dashboard.app import Dashboard, create_app
 from dashboard.core.orm import system_scope
 from dashboard.core.tenancy import Tenant, resolver_of
+from dashboard.runs import limits
 from dashboard.tenants import registry
 from tests.application import disconnect
+from tests.factories import make_user
 from tests.processes import wait_until
+from tests.signing_in import sign_in
 from tests.statements import statements_of
 
 CHANGES = {
@@ -54,6 +57,27 @@ def test_while_nothing_changes_one_look_is_all_that_many_tenants_cost(
     looks = [statement for statement in asked if " FROM " in statement.replace("\n", " ")]
     assert len(looks) == len(tenants)
     assert all("tenant_change" in statement for statement in looks)
+
+
+def test_an_open_page_hears_of_a_pause_and_its_end_though_its_process_hears_of_them_late(
+    app: Dashboard, other: Dashboard, acme: Tenant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_user(app, "oscar@acme.test", roles={acme.id: "operator"})
+    operator = sign_in(app, acme, "oscar@acme.test")
+    poll = {"HX-Request": "true", "HX-PTag": operator.get("/runs").headers["HX-PTag"]}
+    for is_paused in (True, False):
+        monkeypatch.setattr(registry, "FRESH_FOR", 600.0)
+        with other.app_context(), system_scope("test") as session:
+            if is_paused:
+                limits.pause_runs(session, acme.id, "Unpaid.")
+            else:
+                limits.resume_runs(session, acme.id)
+        poll["HX-PTag"] = operator.get("/runs", headers=poll).headers["HX-PTag"]  # what it remembers is older
+        monkeypatch.setattr(registry, "FRESH_FOR", 0.0)
+        answer = operator.get("/runs", headers=poll)
+        assert answer.status_code == 200
+        assert ("has paused this organisation" in answer.text) is is_paused
+        poll["HX-PTag"] = answer.headers["HX-PTag"]
 
 
 def test_a_change_that_is_not_committed_holds_up_nobody_elses(app: Dashboard, acme: Tenant, globex: Tenant) -> None:

@@ -107,7 +107,7 @@ def test_a_page_that_is_open_hears_of_a_pause_and_of_its_end_and_the_list_of_ten
     assert "The database moves tonight." in paused.text
     root.post("/platform/tenants/run-resumptions/", data={"id": str(acme.id)})
     going = operator.get("/runs", headers={**POLL, "HX-PTag": paused.headers["HX-PTag"]})
-    assert '<div id="alerts" hx-swap-oob="true">' in going.text
+    assert '<div id="alerts" hx-swap-oob="outerMorph">' in going.text
     assert "The database moves tonight." not in going.text
     assert root.get("/platform/tenants/").text.count("<time") == times
 
@@ -246,7 +246,7 @@ def test_what_waits_because_nobody_works_says_so_on_a_page_that_was_open_before(
             answer = operator.get(page, headers={**POLL, "HX-PTag": tags[page]})
             tags[page] = answer.headers["HX-PTag"]
             assert words in answer.text, page
-            assert alert in answer.text.partition('<div id="alerts" hx-swap-oob="true">')[2], page
+            assert alert in answer.text.partition('<div id="alerts" hx-swap-oob="outerMorph">')[2], page
             assert operator.get(page, headers={**POLL, "HX-PTag": tags[page]}).status_code == 304
 
 

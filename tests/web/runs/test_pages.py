@@ -85,6 +85,31 @@ def test_a_run_that_waits_for_another_attempt_does_not_go_on_counting_its_time(
     assert "<dt>Duration</dt><dd>–</dd>" in operator.get(f"/runs/{run.id}").text
 
 
+def test_what_a_run_waited_for_another_attempt_when_it_was_cancelled_is_no_duration(
+    app: Dashboard, operator: Browser, acme: Tenant
+) -> None:
+    run = make_run(app, acme, "retrying", not_before=soon(hours=1), lasted=7200)
+    operator.post(f"/runs/{run.id}/cancellations")
+    assert "<dt>Duration</dt><dd>–</dd>" in operator.get(f"/runs/{run.id}").text
+
+
+def test_a_run_that_runs_again_shows_no_times_of_before(app: Dashboard, operator: Browser, acme: Tenant) -> None:
+    run = make_run(app, acme, "failed", started_at=soon(days=-1), finished_at=soon(days=-1, seconds=2))
+    operator.post(f"/runs/{run.id}/retries")
+    operator.post(f"/runs/{run.id}/cancellations")
+    page = operator.get(f"/runs/{run.id}").text
+    for name in ("Started", "Waited"):
+        assert f'<dt>{name}</dt><dd><span class="none">–</span></dd>' in page
+    assert "<dt>Duration</dt><dd>–</dd>" in page
+
+
+def test_a_run_that_waits_for_a_worker_again_has_not_waited_no_time(
+    app: Dashboard, operator: Browser, acme: Tenant
+) -> None:
+    run = make_run(app, acme, "admitted", attempt=1, ready_at=soon(seconds=-1), lasted=60)
+    assert '<dt>Waited</dt><dd><span class="none">–</span></dd>' in operator.get(f"/runs/{run.id}").text
+
+
 def test_the_tabs_count_and_filter(app: Dashboard, operator: Browser, acme: Tenant) -> None:
     make_run(app, acme, "succeeded", name="Went well")
     make_run(app, acme, "failed", name="Went wrong")
