@@ -134,6 +134,7 @@ class Pace:
     rate: float = 0.0
     in_flight: int = 0
     _last: tuple[float, int] | None = field(default=None, init=False)
+    _turn: int = field(default=0, init=False)
 
     def observe(self, admitted_ever: int, held: int) -> None:
         now, ended = self.clock(), admitted_ever - held
@@ -143,6 +144,12 @@ class Pace:
             seconds, count = now - self._last[0], ended - self._last[1]
             self.rate = (self.rate + max(0.0, count / seconds)) / 2
             self._last = (now, ended)
+
+    def in_turn(self, islands: Iterable[Fleet]) -> list[Fleet]:
+        """Return the islands, each time with another one first."""
+        known = sorted(islands, key=lambda island: island.queues)
+        self._turn = (self._turn + 1) % max(1, len(known))
+        return known[self._turn :] + known[: self._turn]
 
     def lasts(self) -> float:
         """Return how long the workers are busy with what is in flight, in seconds."""
@@ -161,9 +168,10 @@ class Pace:
 
 
 def admit(line: Line, *, lease: timedelta, pace: Pace) -> list[Admitted]:
-    """Admit what the free slots can take, and return it. `line` is a system line, in a transaction of its own.
+    """Admit what the free slots of an island can take, and return it. `line` is a system line, in its own transaction.
 
-    A worker counts as long as its heartbeat is younger than `lease`.
+    A worker counts as long as its heartbeat is younger than `lease`. The next island is the next call's: each admission
+    locks its tenants in one order, and two would deadlock with whoever moves runs of the same tenants.
     """
     look = take_turn(line, lease)
     if look is None:
@@ -171,10 +179,12 @@ def admit(line: Line, *, lease: timedelta, pace: Pace) -> list[Admitted]:
     pace.observe(look.admitted_ever, sum(look.held.values()))
     fleet = look.fleet
     admitted: list[Admitted] = []
-    for island in fleet.islands():
+    for island in pace.in_turn(fleet.islands()):
         window = window_of(island, look.held, pace.ahead(island, fleet.slots), fleet.slots)
         chosen = pick(backlogs(line, window, look.now), window, look.now) if window.free else []
-        admitted += _carry_out(line, chosen, lease)
+        admitted = _carry_out(line, chosen, lease)
+        if admitted:
+            break
     pace.in_flight = sum(look.held.values()) + len(admitted)
     return admitted
 
@@ -185,14 +195,15 @@ def admit(line: Line, *, lease: timedelta, pace: Pace) -> list[Admitted]:
 # What can't be sorted leaves one index by its ORDER BY, even where a single row is looked for.
 # Nothing is lost with the last of these transactions in a power cut: their messages find no run that is admitted, or
 # the same fence again, and only one of two messages can claim it. So the disk need not be waited for.
-TAKE_TURN: Final = """
+SET_UP: Final = """
 SELECT set_config('idle_in_transaction_session_timeout', %(frozen_after)s, true),
-    pg_advisory_xact_lock(%(key)s), set_config('synchronous_commit', 'off', true),
+    set_config('synchronous_commit', 'off', true),
     set_config('plan_cache_mode', 'force_generic_plan', true), set_config('enable_sort', 'off', true),
     set_config('enable_seqscan', 'off', true), set_config('enable_bitmapscan', 'off', true),
     set_config('enable_hashjoin', 'off', true)
-WHERE EXISTS (SELECT FROM tenant_load WHERE ready > 0)
 """
+# LOOK is asked even where nothing waits, and its plan is kept: it needs what SET_UP sets then, too.
+TAKE_TURN: Final = "SELECT pg_advisory_xact_lock(%(key)s) WHERE EXISTS (SELECT FROM tenant_load WHERE ready > 0)"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -210,8 +221,9 @@ def take_turn(line: Line, lease: timedelta) -> Look | None:
 
     A worker lives if its heartbeat is younger than `lease`.
     """
-    question = {"key": ADMISSION_LOCK, "frozen_after": FROZEN_AFTER}
-    turn, looks = line.ask_all((TAKE_TURN, question), (LOOK, {"lease": lease}))
+    _, turn, looks = line.ask_all(
+        (SET_UP, {"frozen_after": FROZEN_AFTER}), (TAKE_TURN, {"key": ADMISSION_LOCK}), (LOOK, {"lease": lease})
+    )
     if not turn:
         return None
     ((workers, held, admitted_ever, now),) = looks

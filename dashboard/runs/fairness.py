@@ -11,7 +11,7 @@ from __future__ import annotations
 import heapq
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from uuid import UUID
 
@@ -138,16 +138,13 @@ class _Turns:
     runs: list[Waiting]
     left: int
     taken: int = 0
+    charged: int = 0
     keys: set[str] = field(default_factory=set)
-
-    @property
-    def tag(self) -> float:
-        return self.backlog.vtime + (self.taken + 1) / self.backlog.weight
 
     @property
     def turn(self) -> tuple[float, UUID]:
         """Whose is the smallest comes next."""
-        return (self.tag, self.backlog.tenant_id)
+        return (self._vtime_after(self.taken + 1), self.backlog.tenant_id)
 
     def next_run(self, doors: _Doors) -> Waiting | None:
         """Take its first run that still gets in."""
@@ -163,12 +160,18 @@ class _Turns:
             return set()
         return {(run.queue, run.is_bulk) for run in self.runs if run.key not in self.keys}
 
-    def take(self, run: Waiting) -> Pick:
-        pick = Pick(run=run, tenant_id=self.backlog.tenant_id, tag=self.tag)
+    def take(self, run: Waiting) -> None:
         self.taken += 1
         if run.key is not None:
             self.keys.add(run.key)
-        return pick
+
+    def charge(self) -> float:
+        """Charge one of the runs that were taken, and return the tag that it gets."""
+        self.charged += 1
+        return self._vtime_after(self.charged)
+
+    def _vtime_after(self, runs: int) -> float:
+        return self.backlog.vtime + runs / self.backlog.weight
 
 
 class _Doors:
@@ -201,23 +204,27 @@ def pick(backlogs: Iterable[Backlog], window: Window, now: datetime) -> list[Pic
     tenants = [turns for backlog in backlogs if (turns := _turns(backlog, window, now))]
     queue = [(turns.turn, turns) for turns in tenants]
     heapq.heapify(queue)
-    picks = list(_in_turn(queue, doors))
+    taken = list(_in_turn(queue, doors))
     left: defaultdict[tuple[str, bool], set[UUID]] = defaultdict(set)
     for turns in tenants:
         for lane in turns.lanes():
             left[lane].add(turns.backlog.tenant_id)
-    return [each if _keeps_waiting(each, left, doors) else replace(each, tag=None) for each in picks]
+    return [
+        Pick(
+            run=run,
+            tenant_id=turns.backlog.tenant_id,
+            tag=turns.charge() if _keeps_waiting(turns.backlog.tenant_id, run, left, doors) else None,
+        )
+        for turns, run in taken
+    ]
 
 
-def _keeps_waiting(chosen: Pick, left: Mapping[tuple[str, bool], set[UUID]], doors: _Doors) -> bool:
+def _keeps_waiting(tenant_id: UUID, run: Waiting, left: Mapping[tuple[str, bool], set[UUID]], doors: _Doors) -> bool:
     """Whether a run of another tenant could have had the slot; `left` says who has runs left, by queue and lane."""
-    return any(
-        tenants != {chosen.tenant_id} and doors.would_let_in(*lane, instead_of=chosen.run)
-        for lane, tenants in left.items()
-    )
+    return any(tenants != {tenant_id} and doors.would_let_in(*lane, instead_of=run) for lane, tenants in left.items())
 
 
-def _in_turn(queue: list[tuple[tuple[float, UUID], _Turns]], doors: _Doors) -> Iterator[Pick]:
+def _in_turn(queue: list[tuple[tuple[float, UUID], _Turns]], doors: _Doors) -> Iterator[tuple[_Turns, Waiting]]:
     while queue and doors.free > 0:
         _, turns = queue[0]
         run = turns.next_run(doors)
@@ -225,7 +232,8 @@ def _in_turn(queue: list[tuple[tuple[float, UUID], _Turns]], doors: _Doors) -> I
             heapq.heappop(queue)
             continue
         doors.admit(run)
-        yield turns.take(run)
+        turns.take(run)
+        yield turns, run
         heapq.heapreplace(queue, (turns.turn, turns))
 
 

@@ -91,10 +91,13 @@ def renew(held: Iterable[tuple[UUID, int]], *, lease: timedelta) -> dict[UUID, R
     return {run_id: kept.get(run_id, Renewal(kept=False)) for run_id, _ in pairs}
 
 
+# Whoever stops many runs locks them in this order, too: without it one of the two would wait in a circle.
 _RENEW: Final = """
-UPDATE run SET lease_until = now() + %(lease)s
-FROM unnest(CAST(%(ids)s AS uuid[]), CAST(%(fences)s AS bigint[])) AS held(id, fence)
-WHERE run.id = held.id AND run.fence = held.fence AND run.state = 'running'
+WITH held AS MATERIALIZED (
+    SELECT run.id FROM run
+    JOIN unnest(CAST(%(ids)s AS uuid[]), CAST(%(fences)s AS bigint[])) AS held(id, fence) USING (id)
+    WHERE run.fence = held.fence AND run.state = 'running' ORDER BY run.id FOR NO KEY UPDATE OF run)
+UPDATE run SET lease_until = now() + %(lease)s FROM held WHERE run.id = held.id
 RETURNING run.id, run.cancel_requested_at IS NOT NULL AS cancelled,
     (SELECT suspended_at IS NOT NULL FROM tenant WHERE tenant.id = run.tenant_id) AS suspended
 """

@@ -113,7 +113,7 @@ def plan(session: Session, now: datetime) -> PlanResult:
     failing = pause_failing(session, claimed.schedules)
     going = [schedule for schedule in claimed.schedules if schedule.id not in failing]
     tenants = tenants_now(session, (schedule.tenant_id for schedule in going))
-    verdicts = _judge_anew(session, _judged, _judge_all(going, tenants, now), tenants, now)
+    verdicts = _judge_anew(session, _judged, _judge_all(_judged, going, tenants, now), tenants, now)
     runs, skips = _carry_out(session, verdicts, now)
     log.info("planned", schedules=len(verdicts), runs=runs, skips=skips)
     return PlanResult(schedules=len(verdicts), runs=runs, skips=skips, full=claimed.more or len(verdicts) < len(going))
@@ -133,11 +133,10 @@ def wake(session: Session, now: datetime) -> int:
     Each is audited in its tenant's trail, with the system as its actor: once, because the claim that finds the pause
     over and the row that ends it are one transaction's.
     """
-    awaking = claim_awaking(session, now, BATCH)
-    _end_pauses(session, awaking, now)
-    for schedule in awaking:
+    awake = _end_pauses(session, claim_awaking(session, now, BATCH), now)
+    for schedule in awake:
         record_unasked(session, "schedule.resume", schedule, RAN_OUT)
-    return len(awaking)
+    return len(awake)
 
 
 def resume(session: Session, schedule: Schedule, now: datetime) -> None:
@@ -153,12 +152,14 @@ def hold(schedule: DueSchedule, problem: str) -> Verdict:
     return Verdict(schedule=schedule, cursor=schedule.cursor, next_at=schedule.next_at, problem=problem)
 
 
-def _judge_all(schedules: Sequence[DueSchedule], tenants: dict[UUID, TenantNow], now: datetime) -> list[Verdict]:
-    """Judge as many schedules as one transaction bears; the others stay due."""
+def _judge_all(
+    how: Judge, schedules: Sequence[DueSchedule], tenants: dict[UUID, TenantNow], now: datetime
+) -> list[Verdict]:
+    """Judge as many schedules as one transaction bears; the others stay due, or asleep."""
     verdicts: list[Verdict] = []
     instants = 0
     for schedule in schedules:
-        verdict = _judge(_judged, schedule, tenants[schedule.tenant_id], now)
+        verdict = _judge(how, schedule, tenants[schedule.tenant_id], now)
         verdicts.append(verdict)
         instants += verdict.instants + len(verdict.left_out)
         if instants > MOST_IN_BATCH:
@@ -422,23 +423,26 @@ WHERE schedule.id = reached.id
 """)
 
 
-def _end_pauses(session: Session, schedules: Sequence[DueSchedule], now: datetime) -> None:
+def _end_pauses(session: Session, schedules: Sequence[DueSchedule], now: datetime) -> list[DueSchedule]:
+    """End the pauses of the first of these, as many as one transaction bears, and return them."""
     if not schedules:
-        return
+        return []
     tenants = tenants_now(session, (schedule.tenant_id for schedule in schedules))
-    verdicts = [_judge(_awakened, schedule, tenants[schedule.tenant_id], now) for schedule in schedules]
+    verdicts = _judge_all(_awakened, schedules, tenants, now)
     _carry_out(session, _judge_anew(session, _awakened, verdicts, tenants, now), now)
-    session.execute(_UNPAUSE, {"ids": [schedule.id for schedule in schedules]})
+    awake = [verdict.schedule for verdict in verdicts]
+    session.execute(_UNPAUSE, {"ids": [schedule.id for schedule in awake]})
+    return awake
 
 
 def _awakened(schedule: DueSchedule, tenant: TenantNow, now: datetime, known: Set[datetime]) -> Verdict:
-    recurrence = recurrence_of(schedule, tenant.zone)
-    due, _ = due_until(recurrence, schedule.cursor or schedule.created_at, now)
-    missed = [at for at in due if at not in known]
+    due: list[datetime] = []
+    if schedule.next_at is not None:
+        due, _ = due_until(recurrence_of(schedule, tenant.zone), schedule.cursor or schedule.created_at, now)
     return Verdict(
         schedule=schedule,
         zone=schedule.timezone or tenant.zone,
-        decisions=one_skip(missed, "paused") if schedule.next_at is not None else (),
+        decisions=one_skip([at for at in due if at not in known], "paused"),
         cursor=now,
         next_at=next_after(schedule, tenant.zone, now),
     )

@@ -13,7 +13,7 @@ import sqlalchemy as sa
 
 from dashboard.app import Dashboard
 from dashboard.core.orm import system_scope
-from dashboard.core.trips import system_line
+from dashboard.core.trips import system_line, trips_of
 from dashboard.runs import dispatcher
 from dashboard.runs.dispatcher import Pace
 from dashboard.runs.fairness import Window, pick
@@ -127,6 +127,28 @@ def test_a_backlog_that_statistics_know_nothing_of_is_not_read(
     chosen, admitted = admission(app)
     assert chosen == WINDOW.share
     assert max(touched(each, "run") for each in (looked, near, admitted)) < 50
+
+
+READ = "SELECT seq_tup_read + idx_tup_fetch FROM pg_stat_xact_user_tables WHERE relname = 'run'"
+
+
+def test_what_a_dispatcher_planned_while_it_was_idle_reads_no_backlog(
+    app: Dashboard, as_superuser: Callable[..., None]
+) -> None:
+    """PostgreSQL plans a question anew five times, and keeps the next plan until the table is counted again."""
+    tenant = make_tenant(app, "acme", "https://acme.test")
+    enqueue_runs(app, tenant, 2000)
+    trips_of(app).dispose(close=True)
+    as_superuser("UPDATE run SET state = 'succeeded'", "UPDATE tenant_load SET ready = 0", "VACUUM ANALYZE")
+    for _ in range(10):
+        with app.app_context(), system_line("test") as line:
+            assert dispatcher.admit(line, lease=LEASE, pace=Pace()) == []
+    enqueue_runs(app, tenant, 2000)
+    with app.app_context(), system_line("test") as line:
+        ((before,),) = line.ask(READ, {})
+        assert dispatcher.take_turn(line, LEASE)
+        ((after,),) = line.ask(READ, {})
+    assert after - before < 50
 
 
 def test_a_thousand_tenants_get_their_turns(crowded: Dashboard) -> None:

@@ -128,6 +128,18 @@ def test_a_run_costs_something_only_if_another_tenants_could_have_had_its_slot(
         assert (each.tag is not None) == bool(pick(others, without, NOON))
 
 
+def test_a_run_that_costs_nothing_makes_none_beside_it_dearer() -> None:
+    """A click through the kept slot, in the same admission as bulk runs for whose slots another tenant waits."""
+    mine, another = (
+        Backlog(tenant_id=UUID(int=number), waiting=tuple(Waiting(id=new_id()) for _ in range(4))) for number in (1, 2)
+    )
+    click = Waiting(id=new_id(), is_bulk=False)
+    waits = [replace(mine, waiting=(click, *mine.waiting)), another]
+    kept = Window(queues=("default",), rooms=(5,), free=5, bulk=4, share=9, most=9)
+    tags = [each.tag for each in pick(waits, kept, NOON) if each.tenant_id == mine.tenant_id]
+    assert tags[:2] == [None, 1.0]
+
+
 def rest(window: Window, picks: list[Pick]) -> Window:
     """Return what is left of a window once these runs are admitted."""
     return replace(

@@ -179,6 +179,23 @@ def test_a_pause_that_cannot_be_ended_stops_nobody_else(app: Dashboard, acme: Te
     assert (stored(app, bad).state, stored(app, bad).paused_until) == ("needs_attention", None)
 
 
+def test_long_pauses_that_run_out_together_end_over_several_batches(
+    app: Dashboard, acme: Tenant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """PostgreSQL ends a planner that computes for a minute without a word, and it would never come to an end."""
+    monkeypatch.setattr(planner, "MOST_IN_BATCH", 10)
+    for _ in range(3):
+        make_schedule(app, acme, due_for=timedelta(hours=1), paused_at=sa.func.now(), paused_until=sa.func.now())
+    at = now_of(app)
+    asleep: list[int | None] = []
+    while not asleep or asleep[-1]:
+        planned(app, at=at)
+        with app.app_context(), system_scope("test") as session:
+            asleep.append(session.scalar(sa.select(sa.func.count()).where(Schedule.paused_at.is_not(None))))
+    assert asleep == [2, 1, 0]
+    assert [each.reason for each in occurrences(app)] == ["paused"] * 3
+
+
 def test_what_a_missing_plugin_made_it_miss_is_listed(app: Dashboard, acme: Tenant) -> None:
     make_schedule(app, acme, due_for=timedelta(seconds=130), job_type="gone.plugin")
     planned(app)
