@@ -16,6 +16,7 @@ from uuid import UUID
 import sqlalchemy as sa
 import structlog
 from celery.apps import worker
+from celery.bootsteps import RUN  # type: ignore[attr-defined]
 from celery.concurrency import prefork
 from celery.platforms import EX_OK
 from celery.signals import worker_init, worker_ready, worker_shutting_down
@@ -30,15 +31,19 @@ from dashboard.core.orm import system_scope
 from dashboard.runs import reaper
 from dashboard.runs.models import Run
 from dashboard.runs.states import ADMITTED, RUNNING
-from worker.context import TenantCelery
+from worker.context import TenantCelery, TenantRequest
 from worker.executor import STOPPED, executor_of
 from worker.loops import Loop
 from worker.presence import Presence
+from worker.publishing import AWAY
 
 IDLE_LOOK_SECONDS = 0.2
 
 LAST_STEP_SECONDS = 1.0
 """How long a job has to stop, in a process that cannot kill it, before the process ends."""
+
+STILL_LISTENS_SECONDS = 3.0
+"""How long gevent's loop may listen to the broker on after it was told not to."""
 
 ASKED_TO_STOP = (signal.SIGTERM, signal.SIGQUIT, signal.SIGINT)
 
@@ -53,6 +58,7 @@ class Attendance:
         self.settings = settings
         self.is_leaving = False
         self.presence: Presence | None = None
+        self.consumer: Any = None
 
     def begin(self, sender: Any, **_: Any) -> None:
         """Name the worker, before its pool forks: two on one machine may have the same node name."""
@@ -60,6 +66,7 @@ class Attendance:
 
     def be_ready(self, sender: Any, **_: Any) -> None:
         """Say that it is there, once it takes messages (and again when the broker came back)."""
+        self.consumer = sender
         if self.presence is None:
             name = executor_of(self.flask_app).worker
             every = float(self.settings.heartbeat_seconds)
@@ -91,7 +98,33 @@ class Attendance:
         executor_of(self.flask_app).heartbeat.stop_all()
         time.sleep(LAST_STEP_SECONDS)
         self.end()
-        os._exit(EX_OK)  # what does not listen cannot be killed otherwise, and goes on elsewhere by now
+        try:
+            self._put_back()
+        finally:
+            os._exit(EX_OK)  # what does not listen cannot be killed otherwise, and goes on elsewhere by now
+
+    def _put_back(self) -> None:
+        """Give the broker what was taken and not begun, like a task for later: it would miss it for half a day."""
+        if self.consumer is None or self.consumer.task_consumer is None or self._still_listens():
+            return
+        messages = self.consumer.task_consumer.channel.qos
+        with suppress(*AWAY):
+            for request in _taken():
+                if request in active_requests and not request.task.acks_late:
+                    messages.ack(request.message.delivery_tag)  # Celery's own acknowledgement may wait for its loop
+            messages.restore_unacked_once()
+
+    def _still_listens(self) -> bool:
+        """Wait for gevent's loop to leave the broker alone, and say whether it does not: it would take that, and end.
+
+        Solo's stands still in the job by now, and that of threads was over within a second.
+        """
+        channel, last = self.consumer.task_consumer.channel, time.monotonic() + STILL_LISTENS_SECONDS
+        while self.consumer.pool.is_green and channel._in_poll and self.consumer.blueprint.state == RUN:
+            if time.monotonic() > last:
+                return True
+            time.sleep(IDLE_LOOK_SECONDS)
+        return False
 
     def wait_for_runs(self, taken: Sequence[tuple[UUID, int]], *, forever: bool) -> None:
         """Return once this worker holds no run, or the soft shutdown's time is over; `forever` waits for all of it.
@@ -168,7 +201,14 @@ class Worker(worker.Worker):
             log.info("worker_stops", busy=len(taken), seconds=attendance.settings.soft_shutdown_seconds)
             runs = [(UUID(each.args[0]), int(each.args[1])) for each in taken if each.task.name == EXECUTE]
             attendance.wait_for_runs(runs, forever=len(runs) < len(taken))
+            self._end_what_began_unseen()
         return True
+
+    def _end_what_began_unseen(self) -> None:
+        """Celery cancels what it knows to be at work; of what its pool began last it hears only after this wait."""
+        for request in _taken():
+            if request not in active_requests:
+                cast(TenantRequest, request).cancel_once_begun(cast(Any, self).consumer.pool)
 
 
 def _taken() -> list[Request]:

@@ -13,7 +13,7 @@ import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
-from contextvars import copy_context
+from contextvars import Context, copy_context
 from functools import wraps
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
@@ -58,6 +58,8 @@ class TenantRequest(Request):
     Nothing here raises: an exception in the consumer would end the worker, for all tenants.
     """
 
+    _ending_pool: Any = None
+
     def on_timeout(self, soft: bool, timeout: float) -> None:
         self._for_the_tenant(super().on_timeout, soft, timeout)
 
@@ -65,6 +67,15 @@ class TenantRequest(Request):
         if isinstance(getattr(exc_info.exception, "exc", None), TimeLimitExceeded):
             self._end_child()
         self._for_the_tenant(super().on_failure, exc_info, send_failed_event, return_ok)
+
+    def on_accepted(self, pid: Any, time_accepted: Any) -> None:
+        super().on_accepted(pid, time_accepted)
+        if self._ending_pool is not None:
+            self.cancel(self._ending_pool)
+
+    def cancel_once_begun(self, pool: Any) -> None:
+        """Cancel it as soon as a process of the pool is known to have begun it, which Celery forgets."""
+        self._ending_pool = pool
 
     def _end_child(self) -> None:
         """Kill the child that overran its hard limit at once: errbacks and hooks would wait here for its row locks."""
@@ -128,8 +139,20 @@ class TenantTask(Task[Any, Any]):
             if not self._may_do_without_tenant and current_binding() is None:
                 raise NoTenant(f"{self.name} was called with no tenant bound.")
             return super().__call__(*args, **kwargs)
-        # What it sets in its context, like a word for each line of the log, must not be there for the next tenant's.
-        return copy_context().run(self._in_own_context, is_plain_call, *args, **kwargs)
+        context = copy_context() if is_plain_call else self._own_context()
+        return context.run(self._in_own_context, is_plain_call, *args, **kwargs)
+
+    def _own_context(self) -> Context:
+        """Return the context variables of the message's body and hooks.
+
+        What they set, like a word for each line of the log, must not be there for the next tenant's.
+        """
+        message: Any = self.request
+        if message.called_directly:  # not of one message: a hook in the worker's main process
+            return copy_context()
+        if not hasattr(message, "own_context"):
+            message.own_context = copy_context()
+        return cast(Context, message.own_context)
 
     def _in_own_context(self, is_plain_call: bool, /, *args: Any, **kwargs: Any) -> Any:
         message: Any = self.request
@@ -245,6 +268,9 @@ def _in_context(hook: Callable[..., Any]) -> Callable[..., Any]:
             return hook(self, *args, **kwargs)
         if getattr(self.request, "is_refused", False):
             return None
+        return self._own_context().run(in_new_request, self, *args, **kwargs)
+
+    def in_new_request(self: TenantTask, *args: Any, **kwargs: Any) -> Any:
         with ExitStack() as stack:
             try:
                 self._enter_context(stack)

@@ -285,6 +285,24 @@ def outstay() -> None:
     time.sleep(60)
 
 
+class Marking(Task[Any, Any]):
+    """Puts words into the context, for each line of the log, before the body and after it."""
+
+    abstract = True
+
+    def before_start(self, task_id: str, args: Any, kwargs: Any) -> None:
+        structlog.contextvars.bind_contextvars(begun_for=request.url_root)
+
+    def after_return(self, status: str, retval: Any, task_id: str, args: Any, kwargs: Any, einfo: Any) -> None:
+        structlog.contextvars.bind_contextvars(done_for=request.url_root)
+
+
+@shared_task(name="probe.tell_marks", ignore_result=False, base=Marking)
+def tell_marks() -> dict[str, Any]:
+    """Return the words that are there for each line of the log."""
+    return structlog.contextvars.get_contextvars()
+
+
 class BadlyHooked(Task[Any, Any]):
     """Has a hook that fails."""
 

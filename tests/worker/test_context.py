@@ -309,6 +309,15 @@ def test_a_task_leaves_nothing_to_the_next_one(
         assert session.scalar(sa.select(sa.func.count()).select_from(Run)) == 0
 
 
+def test_the_hooks_of_a_task_leave_nothing_to_the_next_one(
+    worker: RunningProcess, celery: Celery, acme: Tenant, globex: Tenant
+) -> None:
+    """As often as each place of the pool has seen both."""
+    for tenant in (acme, globex) * 6:
+        with bound(Binding.of(tenant)):
+            assert got(probe.tell_marks.delay()) == {"begun_for": f"{tenant.roots[0].url}/"}
+
+
 def test_a_task_that_calls_itself_stays_in_its_context(worker: RunningProcess, celery: Celery, acme: Tenant) -> None:
     with bound(Binding.of(acme)):
         assert got(probe.call_itself.delay()) == ["mine"]

@@ -34,8 +34,8 @@ pytestmark = pytest.mark.xdist_group("interruptions")
 LIMIT_SECONDS = 6
 """Longer than a slow machine takes to come to the moment that is meant."""
 
-FINISH_AND_HEARTBEAT = 2
-"""How many wait for the row of a run whose job has ended."""
+JOB_AND_HEARTBEAT = 2
+"""How many wait while a run whose job has ended is kept from being committed or written."""
 
 LIMIT_REACHED = "Soft time limit"
 """What Celery says when it tells a process of the pool."""
@@ -67,7 +67,7 @@ def test_a_time_limit_does_not_part_a_run_from_the_work_that_is_being_committed(
 ) -> None:
     with locked(app, COMMIT_LOCK):
         (run_id,) = enqueue_runs(app, acme, **job("commit_slowly"), timeout_seconds=LIMIT_SECONDS)
-        until_waiting(app, 1, worker)
+        until_waiting(app, JOB_AND_HEARTBEAT, worker)
         worker.wait_for(LIMIT_REACHED)
     until(app, run_id, "succeeded", worker, beat)
     assert effects_of(app, run_id) == 1
@@ -80,7 +80,7 @@ def test_a_time_limit_does_not_change_the_outcome_that_is_being_written(
     wait_until(lambda: states_of(app, [run_id]) == ["running"], explain=worker.output)
     with holding(app, run_id):
         gate.touch()
-        until_waiting(app, FINISH_AND_HEARTBEAT, worker)
+        until_waiting(app, JOB_AND_HEARTBEAT, worker)
         worker.wait_for(LIMIT_REACHED)
     assert until(app, run_id, "failed", worker, beat).error_type == "ValueError"
     (after,) = enqueue_runs(app, acme, **job("sleep_once"))
@@ -105,7 +105,7 @@ def test_a_run_that_is_cancelled_while_its_retry_is_written_is_not_tried_again(
     wait_until(lambda: states_of(app, [run_id]) == ["running"], explain=worker.output)
     with holding(app, run_id) as session:
         gate.touch()
-        until_waiting(app, FINISH_AND_HEARTBEAT, worker)
+        until_waiting(app, JOB_AND_HEARTBEAT, worker)
         run = ledger.lock(session, run_id)
         assert run is not None
         ledger.cancel(session, run, note="Somebody clicked.")
@@ -121,7 +121,7 @@ def test_a_retry_that_is_written_after_the_lease_was_lost_is_refused(
     wait_until(lambda: states_of(app, [run_id]) == ["running"], explain=worker.output)
     with holding(app, run_id) as session:
         gate.touch()
-        until_waiting(app, FINISH_AND_HEARTBEAT, worker)
+        until_waiting(app, JOB_AND_HEARTBEAT, worker)
         reaper.release(session, run_id, 1, "As if its worker were dead.", counts=True)
     until(app, run_id, "retrying", worker, beat)
     assert "outcome_came_too_late" in worker.output()

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import os
+import select
 import signal
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import redis
 import sqlalchemy as sa
 from celery import Celery
 
+from config.celery import KEY_PREFIX
 from dashboard.app import Dashboard
 from dashboard.core.orm import system_scope
 from dashboard.core.tenancy import Binding, Tenant, bound
@@ -31,7 +34,7 @@ from tests.worker.ledger_probes import (
     until_ready,
     until_started,
 )
-from tests.worker.tasks_for_tests import outstay, overrun_with_a_lock, tell_connection
+from tests.worker.tasks_for_tests import outstay, overrun_with_a_lock, report, tell_connection
 
 pytestmark = pytest.mark.xdist_group("runs stopping")
 
@@ -147,6 +150,37 @@ def test_a_worker_that_is_asked_to_stop_finishes_what_it_had_taken_though_its_pr
         assert states_of(app, [run_id]) == ["succeeded"], worker.output()
 
 
+def has_unread(pid: int) -> bool:
+    """Whether something lies in a pipe that this process reads from."""
+    for descriptor in Path(f"/proc/{pid}/fd").iterdir():
+        reads = int(Path(f"/proc/{pid}/fdinfo/{descriptor.name}").read_text().split()[3], 8) & os.O_ACCMODE == 0
+        if reads and str(descriptor.readlink()).startswith("pipe:"):
+            with descriptor.open("rb", buffering=0) as pipe:
+                if select.select([pipe], [], [], 0)[0]:
+                    return True
+    return False
+
+
+def test_a_worker_that_is_asked_to_stop_ends_in_time_though_it_has_not_heard_yet_what_its_process_began(
+    app: Dashboard, acme: Tenant, environment: dict[str, str], beat: RunningProcess
+) -> None:
+    with worker_process(environment, plugins=[PLUGIN], concurrency=1) as worker:
+        until_ready(app)
+        (child,) = worker.children()
+        os.kill(child, signal.SIGSTOP)
+        try:
+            (run_id,) = enqueue_runs(app, acme, **job("deaf", seconds=600), **AGAIN)
+            wait_until(lambda: has_unread(child), explain=worker.output)
+            os.kill(worker.pid, signal.SIGSTOP)
+        finally:
+            os.kill(child, signal.SIGCONT)
+        until_started(app, run_id, worker, beat)
+        worker.signal(signal.SIGTERM)
+        os.kill(worker.pid, signal.SIGCONT)
+        wait_until(lambda: not worker.is_running, explain=worker.output)
+        assert (states_of(app, [run_id]), run_of(app, run_id).attempt) == (["ready"], 0), worker.output()
+
+
 @pytest.mark.parametrize("pool", POOLS)
 def test_a_worker_that_is_told_twice_to_stop_still_finishes_its_run(
     app: Dashboard, acme: Tenant, environment: dict[str, str], beat: RunningProcess, gate: Path, pool: str
@@ -196,6 +230,26 @@ def test_a_worker_ends_in_time_and_hands_back_jobs_that_do_not_listen(
         assert run_of(app, runs[0]).attempt == 0
         assert {effects_of(app, run_id) for run_id in runs} == {0}
         assert load_of(app, acme).running == 0
+
+
+@pytest.mark.parametrize("pool", ["threads", "gevent", "solo"])
+def test_a_worker_that_ends_in_time_puts_back_what_it_has_not_begun(
+    environment: dict[str, str], celery: Celery, notes: Notes, redis_url: str, acme: Tenant, pool: str
+) -> None:
+    """One task is for later, and would be missed until the broker wonders; the other one must not begin once more."""
+    with worker_process(environment, pool=pool, plugins=[TASKS]) as worker, bound(Binding.of(acme)):
+        later = report.apply_async(countdown=600)
+        worker.wait_for(f"[{later.id}] received")
+        begun = outstay.delay()
+        notes("hooks", 1)
+        worker.signal(signal.SIGTERM)
+        wait_until(lambda: not worker.is_running, explain=worker.output)
+    with redis.Redis.from_url(redis_url, decode_responses=True) as broker:
+        waiting = "".join(broker.lrange(f"{KEY_PREFIX}default", 0, -1))
+        taken = "".join(broker.hvals(f"{KEY_PREFIX}unacked"))
+        broker.flushdb()
+    assert [task.id in waiting for task in (later, begun)] == [True, False]
+    assert [task.id in taken for task in (later, begun)] == [False, False]
 
 
 def test_a_suspended_tenants_runs_stop_and_go_on_when_it_may_work_again(
