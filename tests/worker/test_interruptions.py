@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
+from uuid import UUID
 
 import pytest
 import sqlalchemy as sa
+from sqlalchemy.orm import Session
 
 from dashboard.app import Dashboard
 from dashboard.core.orm import system_scope
@@ -62,6 +65,19 @@ def locked(app: Dashboard, number: int) -> Iterator[None]:
         yield
 
 
+@contextmanager
+def failure_being_written(
+    app: Dashboard, tenant: Tenant, gate: Path, worker: RunningProcess, **values: Any
+) -> Iterator[tuple[UUID, Session]]:
+    """A run whose job has failed, and the session that keeps its worker from writing so; `values` are as it is made."""
+    (run_id,) = enqueue_runs(app, tenant, **job("fail", gate=str(gate)), **values)
+    wait_until(lambda: states_of(app, [run_id]) == ["running"], explain=worker.output)
+    with holding(app, run_id) as session:
+        gate.touch()
+        until_waiting(app, JOB_AND_HEARTBEAT, worker)
+        yield run_id, session
+
+
 def test_a_time_limit_does_not_part_a_run_from_the_work_that_is_being_committed(
     app: Dashboard, acme: Tenant, beat: RunningProcess, worker: RunningProcess
 ) -> None:
@@ -76,11 +92,7 @@ def test_a_time_limit_does_not_part_a_run_from_the_work_that_is_being_committed(
 def test_a_time_limit_does_not_change_the_outcome_that_is_being_written(
     app: Dashboard, acme: Tenant, beat: RunningProcess, worker: RunningProcess, gate: Path
 ) -> None:
-    (run_id,) = enqueue_runs(app, acme, **job("fail", gate=str(gate)), timeout_seconds=LIMIT_SECONDS)
-    wait_until(lambda: states_of(app, [run_id]) == ["running"], explain=worker.output)
-    with holding(app, run_id):
-        gate.touch()
-        until_waiting(app, JOB_AND_HEARTBEAT, worker)
+    with failure_being_written(app, acme, gate, worker, timeout_seconds=LIMIT_SECONDS) as (run_id, _):
         worker.wait_for(LIMIT_REACHED)
     assert until(app, run_id, "failed", worker, beat).error_type == "ValueError"
     (after,) = enqueue_runs(app, acme, **job("sleep_once"))
@@ -101,11 +113,7 @@ def test_postgres_does_not_work_on_for_a_job_that_ran_into_its_time_limit(
 def test_a_run_that_is_cancelled_while_its_retry_is_written_is_not_tried_again(
     app: Dashboard, acme: Tenant, beat: RunningProcess, worker: RunningProcess, gate: Path
 ) -> None:
-    (run_id,) = enqueue_runs(app, acme, **job("fail", gate=str(gate)), **AGAIN)
-    wait_until(lambda: states_of(app, [run_id]) == ["running"], explain=worker.output)
-    with holding(app, run_id) as session:
-        gate.touch()
-        until_waiting(app, JOB_AND_HEARTBEAT, worker)
+    with failure_being_written(app, acme, gate, worker, **AGAIN) as (run_id, session):
         run = ledger.lock(session, run_id)
         assert run is not None
         ledger.cancel(session, run, note="Somebody clicked.")
@@ -117,11 +125,7 @@ def test_a_retry_that_is_written_after_the_lease_was_lost_is_refused(
     app: Dashboard, acme: Tenant, beat: RunningProcess, worker: RunningProcess, gate: Path
 ) -> None:
     """Somebody took the run back meanwhile, so that it starts again at once and not after the backoff."""
-    (run_id,) = enqueue_runs(app, acme, **job("fail", gate=str(gate)), **AGAIN)
-    wait_until(lambda: states_of(app, [run_id]) == ["running"], explain=worker.output)
-    with holding(app, run_id) as session:
-        gate.touch()
-        until_waiting(app, JOB_AND_HEARTBEAT, worker)
+    with failure_being_written(app, acme, gate, worker, **AGAIN) as (run_id, session):
         reaper.release(session, run_id, 1, "As if its worker were dead.", counts=True)
     until(app, run_id, "retrying", worker, beat)
     assert "outcome_came_too_late" in worker.output()
